@@ -1,0 +1,91 @@
+"""Fixtures and rules common to the tests of all rooms; docs/testing.md tells about them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+
+# Helpers that tests import by name; the tests themselves are no packages.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from requirements import ENGINES, missing, need_engine, need_root  # noqa: E402  (path set above)
+
+pytest_plugins = ["fixtures_root"]
+
+# A slow machine is no failure; in CI every run tries the same examples.
+settings.register_profile(
+    "fuaio", deadline=None, derandomize="CI" in os.environ, database=None, print_blob=True
+)
+settings.load_profile("fuaio")
+
+IN_MEMORY = ("tmpfs", "ramfs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Print every skip with its reason, whatever options pytest was called with."""
+    if "s" not in config.option.reportchars:
+        config.option.reportchars += "s"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked root runs as root only."""
+    if item.get_closest_marker("root") is not None:
+        need_root()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn; one that is missing is skipped, or fails where it is required."""
+    name = str(request.param)
+    need_engine(name)
+    return name
+
+
+@pytest.fixture
+def each_available_engine() -> tuple[str, ...]:
+    """The engines that work here, best first, for a test that uses them together."""
+    from fuaio.aio import available
+
+    return tuple(available().engines)
+
+
+def _takes_direct(folder: Path) -> bool:
+    """Whether *folder* is on a disk whose file system takes an aligned O_DIRECT write."""
+    kind = subprocess.run(
+        ["stat", "--file-system", "--format=%T", folder], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if kind in IN_MEMORY:  # they take O_DIRECT since Linux 6.6, and keep nothing
+        return False
+    path = folder / "direct"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_DIRECT, 0o600)
+    except OSError:
+        return False
+    finally:
+        path.unlink(missing_ok=True)
+    os.close(descriptor)
+    return True
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder on a file system that lies on a disk and takes O_DIRECT."""
+    if _takes_direct(tmp_path):
+        yield tmp_path
+        return
+    for parent in (os.environ.get("FUAIO_SCRATCH"), "/var/tmp", Path.cwd()):
+        if parent is None or not os.access(parent, os.W_OK):
+            continue
+        with TemporaryDirectory(dir=parent, prefix="fuaio-test-") as folder:
+            if _takes_direct(Path(folder)):
+                yield Path(folder)
+                return
+    required = os.environ.get("FUAIO_REQUIRE_DIRECT") == "1"
+    missing("no folder takes O_DIRECT; name one in FUAIO_SCRATCH", required=required)
