@@ -1,0 +1,187 @@
+"""Show that the tests notice when a durability rule is broken.
+
+Usage: mutants.py BUILD [WORDS...]
+
+Each entry of mutations.toml breaks one rule in a copy of the sources. The copy is built as for a
+release, and of the tests that the entry names at least one must fail; all pass without it. WORDS
+select the entries whose name contains one of them.
+
+A test is what pytest is given, or core:NAME for a program of tests/core as Meson names it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WORKERS = 2
+# Seconds. A mutant may hang, which is noticed too; the same tests pass in far less without it.
+TEST_LIMIT_S = 180
+PYTEST_FAILED = 1
+MESON_FAILED = 1
+
+
+class HarnessError(Exception):
+    """The check itself could not be made; says nothing about the tests."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One rule broken: in *file*, *old*, which is there once, becomes *new*."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def applied_to(self, text: str) -> str:
+        """Give *text* with the rule broken."""
+        count = text.count(self.old)
+        if count != 1:
+            raise HarnessError(f"{self.file} has the old text {count} times, not once")
+        return text.replace(self.old, self.new)
+
+
+def load_mutations(path: Path) -> list[Mutation]:
+    """Read the table."""
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutation"]
+    return [Mutation(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
+
+
+class Copy:
+    """A copy of the sources with a build folder and an installation of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Copy, configure and build in *folder*, which is made anew."""
+        self.folder = folder
+        self.source = folder / "source"
+        self.meson = folder / "meson"
+        self.installed = folder / "installed"
+        shutil.rmtree(folder, ignore_errors=True)
+        ignored = shutil.ignore_patterns(".git", "build", ".*_cache", "__pycache__")
+        shutil.copytree(ROOT, self.source, ignore=ignored)
+        libraries = [f"-Dpython.{kind}libdir={self.installed}" for kind in ("pure", "plat")]
+        self._do(
+            *("meson", "setup", self.meson, self.source, f"--prefix={folder / 'prefix'}"),
+            *("--buildtype=release", "-Db_ndebug=if-release", "-Dtests=true"),
+            *("-Dpython.bytecompile=-1", *libraries),
+        )
+        self.build()
+
+    def _do(self, *command: str | Path) -> None:
+        """Run a step that must succeed."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            told = (done.stdout + done.stderr)[-3000:]
+            raise HarnessError(f"{' '.join(map(str, command))}:\n{told}")
+
+    def build(self) -> None:
+        """Build what has changed, and install all of it."""
+        self._do("meson", "compile", "-C", self.meson)
+        self._do("meson", "install", "-C", self.meson, "--no-rebuild", "--quiet")
+
+    def failing(self, tests: tuple[str, ...]) -> str:
+        """Give the first of the *tests* that fails and how, or an empty string."""
+        core = [name.removeprefix("core:") for name in tests if name.startswith("core:")]
+        python = [name for name in tests if not name.startswith("core:")]
+        if core:
+            command = ["meson", "test", "-C", str(self.meson), "--no-rebuild", *core]
+            if failure := self._failure(command, MESON_FAILED):
+                return failure
+        if python:
+            options = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
+            command = [sys.executable, "-m", "pytest", *options, *python]
+            return self._failure(command, PYTEST_FAILED)
+        return ""
+
+    def _failure(self, command: list[str], failed: int) -> str:
+        """Run tests; give how they failed, or an empty string."""
+        # No bytecode: it is told apart by seconds, and a mutant may live shorter than one.
+        paths = {"PYTHONPATH": str(self.installed), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, **paths}
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.source,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TEST_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no end within {TEST_LIMIT_S} s"
+        if done.returncode == 0:
+            return ""
+        if done.returncode < 0:
+            return f"ended by signal {-done.returncode}"
+        lines = done.stdout.splitlines()
+        if command[0] == "meson":
+            # Meson answers with the number of failed programs.
+            return next((line.strip() for line in lines if "FAIL" in line), "a C test failed")
+        if done.returncode != failed:
+            raise HarnessError(f"{' '.join(command)}: {done.returncode}\n{done.stdout[-3000:]}")
+        return next((line for line in lines if line.startswith("FAILED")), lines[-1])
+
+
+def noticed(copy: Copy, mutation: Mutation) -> str:
+    """Break the rule in *copy*, test, and mend it; give how it was noticed, or an empty string."""
+    path = copy.source / mutation.file
+    before = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(mutation.applied_to(before), encoding="utf-8")
+        copy.build()
+        return copy.failing(mutation.tests)
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def main(build: str, *words: str) -> int:
+    """Check every mutation; 0 if all were noticed."""
+    table = load_mutations(ROOT / "ci" / "mutations.toml")
+    chosen = [entry for entry in table if not words or any(word in entry.name for word in words)]
+    folders = [Path(build) / f"copy-{number}" for number in range(WORKERS)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        copies = list(pool.map(Copy, folders))
+        tests = tuple(dict.fromkeys(test for entry in chosen for test in entry.tests))
+        if failure := copies[0].failing(tests):
+            print(f"The tests fail without a mutation: {failure}")
+            return 1
+        free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for copy in copies:
+            free.put(copy)
+
+        def check(mutation: Mutation) -> bool:
+            copy = free.get()
+            began = time.monotonic()
+            try:
+                how = noticed(copy, mutation)
+            except HarnessError as error:
+                how = ""
+                print(f"BROKEN    {mutation.name}: {error}", flush=True)
+            else:
+                word = "noticed" if how else "SURVIVED"
+                spent = f"{time.monotonic() - began:5.1f} s"
+                print(f"{word:9} {spent}  {mutation.name}  [{how}]", flush=True)
+            finally:
+                free.put(copy)
+            return bool(how)
+
+        results = list(pool.map(check, chosen))
+    print(f"{sum(results)} of {len(results)} mutations noticed")
+    return 0 if results and all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
