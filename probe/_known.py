@@ -1,0 +1,133 @@
+"""Every fact that fuaio knows of, whether or not it can be learnt here.
+
+The one table behind the report, the help texts and the guide: a report holds all of these.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fuaio.probe._record import Fact, Kind, State, Value
+
+SECTIONS = ("build", "library", "kernel", "policy")
+ENGINES = ("io_uring", "linux_aio", "threads")
+VERDICTS = ("native", "not_needed", "emulated", "none", "unknown")
+
+# The library that an engine is built on; threads needs none.
+LIBRARY_OF = {"io_uring": "liburing", "linux_aio": "libaio"}
+
+Key = tuple[str, str]
+
+
+class Known(NamedTuple):
+    """What is declared about a fact before anything is learnt."""
+
+    section: str
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+
+
+def _can(section: str, name: str, meaning: str) -> Known:
+    return Known(section, name, "capability", "", meaning)
+
+
+def _saw(section: str, name: str, meaning: str, unit: str = "") -> Known:
+    return Known(section, name, "observation", unit, meaning)
+
+
+def _engine(name: str, object_: str, call: str) -> tuple[Known, ...]:
+    return (
+        _can("kernel", name, f"{object_}, so the {name} engine works"),
+        _saw("kernel", f"{name}_errno", f"what {call} answered; 0 where it worked", "errno"),
+        _can("kernel", f"{name}_takes_dsync", f"a write with RWF_DSYNC is taken by {name}"),
+        _can(
+            "kernel",
+            f"{name}_refuses_unknown",
+            f"a write with a flag that no kernel knows is refused by {name}, "
+            "so that taking RWF_DSYNC means knowing it",
+        ),
+    )
+
+
+_TABLE = (
+    _can("build", "libaio", "libaio's header and library are usable and not disabled"),
+    _can("build", "liburing", "liburing's header and library are usable and not disabled"),
+    _can("build", "io_prep_pwritev2", "libaio.h has the helper that takes flags (0.3.111)"),
+    _can("build", "io_pgetevents", "libaio.h has it (0.3.112)"),
+    _can("build", "io_uring_prep_write", "liburing.h has it (0.4)"),
+    _can("build", "io_uring_prep_writev2", "liburing.h has the helper that takes flags (2.2)"),
+    _can("build", "io_uring_register_sync_cancel", "liburing.h has it (2.3)"),
+    _can("build", "io_uring_queue_init_mem", "liburing.h has it (2.5)"),
+    _can("build", "io_uring_prep_writev_fixed", "liburing.h has it (2.10)"),
+    _can("build", "pwritev2", "sys/uio.h declares it"),
+    _can("build", "RWF_DSYNC", "sys/uio.h defines it"),
+    _can("build", "laio_has_fua", "what fuaio.aio.laio_has_fua() answers"),
+    _can("build", "luring_has_fua", "what fuaio.aio.luring_has_fua() answers"),
+    _saw("build", "libaio_version", "bounds, from the symbols its header has"),
+    _saw("build", "liburing_version", "of the header"),
+    _saw("build", "compiler", "C compiler and its version"),
+    _saw("build", "c_std", "the C standard asked for"),
+    _saw("build", "meson_version", "of the Meson that configured it"),
+    _saw("build", "buildtype", "Meson's buildtype"),
+    _saw("build", "host", "processor family and system it is built for"),
+    _saw("build", "require_fua", "the libraries whose helper the build insisted on"),
+    _can("library", "core", "the C core of fuaio can be loaded"),
+    _saw("library", "libaio_file", "the shared object that is loaded"),
+    _saw("library", "libaio_soname", "its DT_SONAME"),
+    _saw("library", "libaio_version", "bounds, from the symbol versions it defines"),
+    _saw("library", "liburing_file", "the shared object that is loaded"),
+    _saw("library", "liburing_soname", "its DT_SONAME"),
+    _saw("library", "liburing_version", "bounds, from the symbol versions it defines"),
+    _saw("kernel", "release", "of the running kernel"),
+    *_engine("io_uring", "a ring can be made here", "io_uring_setup"),
+    *_engine("linux_aio", "an AIO context can be made here", "io_setup"),
+    *_engine("threads", "pwritev2 can be called here", "pwritev2"),
+    _saw("policy", "io_uring_disabled", "sysctl: 0 nobody, 1 the unprivileged, 2 everybody"),
+    _saw("policy", "io_uring_group", "sysctl: the group that io_uring_disabled=1 lets in; -1 none"),
+    _saw("policy", "seccomp", "mode of this process: disabled, strict or filter"),
+    _saw("policy", "seccomp_filters", "filters that this process is under", "filters"),
+    _saw("policy", "aio_nr", "sysctl: AIO requests reserved in the whole system", "requests"),
+    _saw("policy", "aio_max_nr", "sysctl: most that may be reserved", "requests"),
+    _saw("policy", "memlock", "soft RLIMIT_MEMLOCK of this process, or unlimited", "bytes"),
+)
+
+KNOWN: dict[Key, Known] = {(known.section, known.name): known for known in _TABLE}
+
+
+def known_facts(section: str) -> tuple[Known, ...]:
+    """Return what is known of *section*, in the order of a report."""
+    return tuple(known for known in _TABLE if known.section == section)
+
+
+def make_fact(
+    key: Key,
+    state: State,
+    reason: str,
+    *,
+    value: Value = None,
+    source: str = "",
+    detail: str = "",
+) -> Fact:
+    """Return the fact that the table declares as *key*, with what was learnt.
+
+    Raises:
+        KeyError: The table does not have it.
+    """
+    known = KNOWN[key]
+    return Fact(
+        name=known.name,
+        kind=known.kind,
+        state=state,
+        reason=reason,
+        value=_unicode(value) if isinstance(value, str) else value,
+        unit=known.unit,
+        source=_unicode(source),
+        detail=_unicode(detail),
+    )
+
+
+def _unicode(text: str) -> str:
+    """Paths may hold bytes that are no UTF-8 (surrogates in Python); JSON cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
