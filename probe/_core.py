@@ -1,0 +1,27 @@
+"""The one place where fuaio.probe touches fuaio.aio, so that it works without the C core."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fuaio.aio._ask import Answer
+
+
+def load_core() -> str:
+    """Load the C core; return an empty text, or why it cannot be loaded."""
+    try:
+        import fuaio.aio._ask  # noqa: F401 (loading it is the question)
+    except ImportError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def ask_engine(engine: str) -> Answer | str:
+    """Return what *engine* answered, or why the core that would ask cannot be loaded."""
+    failure = load_core()
+    if failure:
+        return failure
+    from fuaio.aio._ask import ask
+
+    return ask(engine)
