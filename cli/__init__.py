@@ -1,0 +1,1 @@
+"""The command line of fuaio, one file per command."""
