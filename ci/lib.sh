@@ -20,7 +20,7 @@ fail() { # STATUS MESSAGE...
 }
 
 # One line per need: its name, Debian's packages, Fedora's. has() says how each is seen.
-needs='
+package_table='
 compiler    gcc,libc6-dev            gcc,glibc-devel
 pkg-config  pkg-config               pkgconf-pkg-config
 libaio      libaio-dev               libaio-devel
@@ -88,7 +88,7 @@ packages_of() { # debian|fedora NEED...: prints their packages
   shift
   local need
   for need; do
-    awk -v need="$need" -v column="$column" '$1 == need { gsub(",", " ", $column); print $column }' <<<"$needs"
+    awk -v need="$need" -v column="$column" '$1 == need { gsub(",", " ", $column); print $column }' <<<"$package_table"
   done | tr '\n' ' ' | sed 's/ $//'
 }
 
