@@ -1,0 +1,329 @@
+/* Who does what: each waiting thread takes the next step that nobody is doing. One thread at
+ * a time submits, one at a time reaps, and what it reaps is everybody's. The lock is held for
+ * neither, nor for any other call that may block. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "queue_state.h"
+
+enum {
+	SLICE_MS = 100,    /* no wait is longer, so that Python sees signals */
+	REAP_BATCH = 64,
+	PAUSE_NS = 100000, /* before the next try where nothing is in flight that one could wait for */
+};
+
+/* ---- sleeping and waking ---- */
+
+static int sleep_slice(struct fuaio_queue *q, pthread_cond_t *woken)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += SLICE_MS * 1000000L;
+	end.tv_sec += end.tv_nsec / 1000000000L;
+	end.tv_nsec %= 1000000000L;
+	return pthread_cond_timedwait(woken, &q->lock, &end) ? -EINTR : 0;
+}
+
+static int sleep_on_request(struct fuaio_queue *q, struct fuaio_request *request)
+{
+	int rc;
+
+	request->sleep_before = NULL;
+	request->sleep_after = q->sleepers;
+	if (q->sleepers)
+		q->sleepers->sleep_before = request;
+	q->sleepers = request;
+	request->asleep = true;
+	rc = sleep_slice(q, &request->woken);
+	request->asleep = false;
+	if (request->sleep_before)
+		request->sleep_before->sleep_after = request->sleep_after;
+	else
+		q->sleepers = request->sleep_after;
+	if (request->sleep_after)
+		request->sleep_after->sleep_before = request->sleep_before;
+	return rc;
+}
+
+static unsigned unsubmitted(struct fuaio_queue *q)
+{
+	return q->options.ops->run ? 0 : q->options.ops->unsubmitted(q->engine);
+}
+
+static bool can_submit(struct fuaio_queue *q)
+{
+	if (q->submitting)
+		return false;
+	return (q->queued.first && q->free_count) || (unsubmitted(q) && !q->stalled);
+}
+
+/* Whoever leaves wakes one that can go on. Where requests run in their own threads only that
+ * thread can begin one; otherwise any thread can take any step. */
+static void wake_next(struct fuaio_queue *q)
+{
+	if (q->options.ops->run) {
+		if (q->queued.first && q->free_count)
+			pthread_cond_signal(&q->queued.first->woken);
+		if (fuaio_rules_flush_due(q))
+			pthread_cond_signal(&q->promised.first->woken);
+	} else if (q->sleepers && (!q->reaping || can_submit(q))) {
+		pthread_cond_signal(&q->sleepers->woken);
+	}
+	if (q->closing)
+		pthread_cond_broadcast(&q->idle);
+}
+
+/* ---- submitting ---- */
+
+static void prepare(struct fuaio_queue *q, struct fuaio_slot *slot)
+{
+	q->options.ops->prepare(q->engine, slot);
+	q->order[q->order_end++ % (q->options.depth + 1)] = slot->index;
+}
+
+static void prepare_all(struct fuaio_queue *q)
+{
+	while (q->queued.first && q->free_count) {
+		struct fuaio_slot *slot = fuaio_rules_take(q, q->queued.first);
+
+		if (slot)
+			prepare(q, slot);
+	}
+	if (fuaio_rules_flush_due(q) && !q->engine_cannot_flush) {
+		struct fuaio_slot *slot = &q->slots[q->options.depth];
+
+		slot->op = fuaio_rules_flush_begin(q);
+		prepare(q, slot);
+	}
+}
+
+/* Take back what the kernel has not taken; the error belongs to the first of these. */
+static void give_up_first(struct fuaio_queue *q, int error)
+{
+	unsigned count = unsubmitted(q), slots = q->options.depth + 1;
+
+	q->options.ops->withdraw(q->engine);
+	for (; count > 1; count--)
+		fuaio_rules_put_back(q, &q->slots[q->order[--q->order_end % slots]]);
+	fuaio_rules_give_up(q, &q->slots[q->order[--q->order_end % slots]], error);
+}
+
+static void pause_briefly(struct fuaio_queue *q)
+{
+	struct timespec pause = { 0, PAUSE_NS };
+
+	pthread_mutex_unlock(&q->lock);
+	nanosleep(&pause, NULL);
+	pthread_mutex_lock(&q->lock);
+}
+
+/* The kernel has not taken all that was prepared. */
+static void after_partial_submit(struct fuaio_queue *q, int rc)
+{
+	bool for_now = rc == 0 || rc == -EAGAIN || rc == -EBUSY;
+
+	if (rc > 0 || rc == -EINTR)
+		return; /* the rest goes with the next call */
+	/* Nothing is taken back while another thread may be handing it over. */
+	if (q->submitters || (for_now && fuaio_rules_slots_taken(q) > unsubmitted(q))) {
+		q->stalled = true;
+	} else if (for_now && q->stalled_tries++ < FUAIO_MOST_RETRIES) {
+		q->submitting = true;
+		pause_briefly(q);
+		q->submitting = false;
+	} else {
+		q->stalled_tries = 0;
+		give_up_first(q, rc ? rc : -EAGAIN);
+	}
+}
+
+static int reap(struct fuaio_queue *q, unsigned wait_ms)
+{
+	struct fuaio_completion answers[REAP_BATCH];
+	int count;
+
+	q->reaping = true;
+	pthread_mutex_unlock(&q->lock);
+	count = q->options.ops->reap(q->engine, answers, REAP_BATCH, wait_ms);
+	pthread_mutex_lock(&q->lock);
+	q->reaping = false;
+	q->stalled = false;
+	for (int i = 0; i < count; i++)
+		fuaio_rules_complete(q, &q->slots[answers[i].slot], answers[i].result);
+	return count > 0 ? 0 : -EINTR;
+}
+
+/* Where one call can also wait, it takes the reaper's part instead of the submitter's: others
+ * may submit beside it, since what it hands over stands in the ring until the kernel takes it. */
+static void submit(struct fuaio_queue *q, bool may_wait)
+{
+	bool waits = may_wait && q->options.ops->submit_waits && !q->reaping;
+	int rc;
+
+	*(waits ? &q->reaping : &q->submitting) = true;
+	q->submitters++;
+	pthread_mutex_unlock(&q->lock);
+	rc = q->options.ops->submit(q->engine, waits ? SLICE_MS : 0);
+	pthread_mutex_lock(&q->lock);
+	q->submitters--;
+	if (!waits)
+		q->submitting = false;
+	if (!unsubmitted(q))
+		q->stalled_tries = 0;
+	else if (!q->submitting)
+		after_partial_submit(q, rc);
+	if (waits)
+		reap(q, 0); /* gives the part back */
+}
+
+/* True: something was handed over. */
+static bool submit_all(struct fuaio_queue *q, bool may_wait)
+{
+	if (q->submitting)
+		return false;
+	prepare_all(q);
+	if (!unsubmitted(q) || q->stalled)
+		return false;
+	submit(q, may_wait);
+	return true;
+}
+
+/* ---- steps ---- */
+
+static void flush_in_this_thread(struct fuaio_queue *q)
+{
+	bool all = fuaio_rules_flush_begin(q) == FUAIO_FLUSH_ALL;
+	int rc;
+
+	pthread_mutex_unlock(&q->lock);
+	rc = all ? fuaio_syscalls.fsync(q->options.fd) : fuaio_syscalls.fdatasync(q->options.fd);
+	pthread_mutex_lock(&q->lock);
+	fuaio_rules_flush_done(q, rc);
+}
+
+/* -EINTR: there was nothing to do but to wait, and the slice is over. */
+static int step_together(struct fuaio_queue *q, struct fuaio_request *request)
+{
+	if (submit_all(q, true))
+		return 0;
+	if (fuaio_rules_flush_due(q) && q->engine_cannot_flush) {
+		flush_in_this_thread(q);
+		return 0;
+	}
+	if (!q->reaping && fuaio_rules_slots_taken(q))
+		return reap(q, SLICE_MS);
+	return sleep_on_request(q, request);
+}
+
+static int step_alone(struct fuaio_queue *q, struct fuaio_request *request)
+{
+	struct fuaio_slot *slot;
+	int64_t result;
+
+	if (request->state == FUAIO_PROMISED && fuaio_rules_flush_due(q)) {
+		flush_in_this_thread(q);
+		return 0;
+	}
+	if (request->state != FUAIO_QUEUED || !q->free_count)
+		return sleep_on_request(q, request);
+	slot = fuaio_rules_take(q, request);
+	if (!slot)
+		return 0;
+	pthread_mutex_unlock(&q->lock);
+	result = q->options.ops->run(slot);
+	pthread_mutex_lock(&q->lock);
+	fuaio_rules_complete(q, slot, result);
+	return 0;
+}
+
+/* ---- in and out ---- */
+
+int fuaio_drive_enter(struct fuaio_queue *q)
+{
+	if (q->pid != getpid())
+		return -ECHILD; /* before the lock: in a child it may be held for ever */
+	pthread_mutex_lock(&q->lock);
+	q->users++;
+	return 0;
+}
+
+void fuaio_drive_leave(struct fuaio_queue *q)
+{
+	q->users--;
+	wake_next(q);
+	pthread_mutex_unlock(&q->lock);
+}
+
+int64_t fuaio_request_run(struct fuaio_request *request)
+{
+	struct fuaio_queue *q = request->queue;
+	int64_t rc = fuaio_drive_enter(q);
+
+	if (rc < 0)
+		return rc;
+	if (request->state == FUAIO_FRESH)
+		fuaio_rules_begin(q, request);
+	while (request->state != FUAIO_DONE && rc != -EINTR)
+		rc = q->options.ops->run ? step_alone(q, request) : step_together(q, request);
+	/* The one who reaps may be in the kernel while its own request waits here. */
+	if (!q->options.ops->run && !q->sleepers)
+		submit_all(q, false);
+	rc = request->state == FUAIO_DONE ? request->result : -EINTR;
+	fuaio_drive_leave(q);
+	return rc;
+}
+
+bool fuaio_request_abandon(struct fuaio_request *request)
+{
+	struct fuaio_queue *q = request->queue;
+	bool done;
+
+	if (fuaio_drive_enter(q) < 0)
+		return false;
+	fuaio_rules_abandon(q, request);
+	done = request->state == FUAIO_DONE;
+	fuaio_drive_leave(q);
+	return done;
+}
+
+bool fuaio_request_is_done(struct fuaio_request *request)
+{
+	struct fuaio_queue *q = request->queue;
+	bool done;
+
+	if (fuaio_drive_enter(q) < 0)
+		return false;
+	done = request->state == FUAIO_DONE;
+	fuaio_drive_leave(q);
+	return done;
+}
+
+unsigned fuaio_queue_in_flight(struct fuaio_queue *q)
+{
+	unsigned count;
+
+	if (fuaio_drive_enter(q) < 0)
+		return 0;
+	count = fuaio_rules_slots_taken(q);
+	fuaio_drive_leave(q);
+	return count;
+}
+
+int fuaio_queue_drain(struct fuaio_queue *q)
+{
+	int rc = 0;
+
+	if (q->pid != getpid())
+		return -ECHILD;
+	pthread_mutex_lock(&q->lock);
+	q->closing = true;
+	while (!rc && (q->users || q->reaping || fuaio_rules_slots_taken(q))) {
+		if (q->users || q->reaping)
+			rc = sleep_slice(q, &q->idle);
+		else if (!submit_all(q, false))
+			rc = reap(q, SLICE_MS);
+	}
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}

@@ -1,0 +1,224 @@
+/* io_uring: liburing gives the mapping and the prep helpers; the tail is published and
+ * io_uring_enter called by us, so that every request passes the system call table. */
+#include "engine.h"
+
+#if !HAVE_LIBURING
+
+bool luring_has_fua(void)
+{
+	return false;
+}
+
+const struct fuaio_engine_ops fuaio_engine_io_uring = {
+	.name = "io_uring",
+	.number = FUAIO_IO_URING,
+	.has_fua = luring_has_fua,
+};
+
+#else
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Linux uapi/linux/io_uring.h, since 5.11; liburing 0.7 does not have them. */
+#define ENTER_EXT_ARG (1U << 3)
+#define FEAT_EXT_ARG (1U << 8)
+
+struct enter_timespec {
+	int64_t seconds, nanoseconds;
+};
+
+struct enter_arg {
+	uint64_t sigmask;
+	uint32_t sigmask_size, pad;
+	uint64_t timespec;
+};
+
+struct ring {
+	struct io_uring uring;
+	bool waits_have_timeout;
+};
+
+#if HAVE_IO_URING_PREP_WRITEV2
+
+bool luring_has_fua(void)
+{
+	return true;
+}
+
+/* The only place of this engine that sets write flags. */
+static void prep_write(struct io_uring_sqe *sqe, const struct fuaio_slot *slot)
+{
+	io_uring_prep_writev2(sqe, slot->fd, slot->iov, slot->iovcnt, 0, slot->flags);
+}
+
+#else
+
+/* If the header has the helper after all, the build probe's answer is stale: this does not compile then. */
+struct fuaio_stale_probe_rerun_meson_with_clearcache io_uring_prep_writev2(void);
+
+bool luring_has_fua(void)
+{
+	return false;
+}
+
+static void prep_write(struct io_uring_sqe *sqe, const struct fuaio_slot *slot)
+{
+	FUAIO_REFUSE_FLAGS(slot->flags, "io_uring_prep_writev2 (liburing 2.2)");
+	io_uring_prep_writev(sqe, slot->fd, slot->iov, slot->iovcnt, 0);
+}
+
+#endif
+
+/* Takes over `fd`: it is closed where this fails. */
+static int ring_map(struct ring *ring, int fd, struct io_uring_params *params, unsigned slots)
+{
+	/* All that can be in flight must fit the completion ring, or an answer could be lost. */
+	int rc = params->cq_entries < slots ? -EOVERFLOW : io_uring_queue_mmap(fd, params, &ring->uring);
+
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	/* Otherwise a child would share the rings and could move our heads and tails. */
+	rc = io_uring_ring_dontfork(&ring->uring);
+	if (rc < 0) {
+		io_uring_queue_exit(&ring->uring);
+		return rc;
+	}
+	for (unsigned i = 0; i < params->sq_entries; i++)
+		ring->uring.sq.array[i] = i;
+	ring->waits_have_timeout = params->features & FEAT_EXT_ARG;
+	return 0;
+}
+
+static int luring_open(void **engine, unsigned slots)
+{
+	struct io_uring_params params = { 0 };
+	struct ring *ring = calloc(1, sizeof(*ring));
+	int fd, rc;
+
+	if (!ring)
+		return -ENOMEM;
+	fd = fuaio_syscalls.io_uring_setup(slots, &params);
+	rc = fd < 0 ? fd : ring_map(ring, fd, &params, slots);
+	if (rc < 0) {
+		free(ring);
+		return rc;
+	}
+	*engine = ring;
+	return 0;
+}
+
+static void luring_prepare(void *engine, const struct fuaio_slot *slot)
+{
+	struct io_uring_sq *sq = &((struct ring *)engine)->uring.sq;
+	unsigned tail = *sq->ktail;
+	struct io_uring_sqe *sqe = &sq->sqes[tail & *sq->kring_mask];
+
+	/* From liburing 2.6 on the prep helpers leave rw_flags as they were. */
+	memset(sqe, 0, sizeof(*sqe));
+	switch (slot->op) {
+	case FUAIO_READ:
+		io_uring_prep_readv(sqe, slot->fd, slot->iov, slot->iovcnt, 0);
+		break;
+	case FUAIO_WRITE:
+		prep_write(sqe, slot);
+		break;
+	case FUAIO_FLUSH_DATA:
+		io_uring_prep_fsync(sqe, slot->fd, IORING_FSYNC_DATASYNC);
+		break;
+	case FUAIO_FLUSH_ALL:
+		io_uring_prep_fsync(sqe, slot->fd, 0);
+		break;
+	}
+	/* Here, because the helpers changed the type of their offset between releases. */
+	sqe->off = (uint64_t)slot->offset;
+	sqe->user_data = slot->index;
+	/* Release: the entry is whole before the kernel can see the new tail. */
+	io_uring_smp_store_release(sq->ktail, tail + 1);
+}
+
+static unsigned luring_unsubmitted(void *engine)
+{
+	const struct io_uring_sq *sq = &((struct ring *)engine)->uring.sq;
+
+	return io_uring_smp_load_acquire(sq->ktail) - io_uring_smp_load_acquire(sq->khead);
+}
+
+/* Without IORING_SETUP_SQPOLL the kernel reads entries in io_uring_enter only. */
+static void luring_withdraw(void *engine)
+{
+	struct io_uring_sq *sq = &((struct ring *)engine)->uring.sq;
+
+	io_uring_smp_store_release(sq->ktail, io_uring_smp_load_acquire(sq->khead));
+}
+
+static int ring_enter(const struct ring *ring, unsigned to_submit, unsigned wait_ms)
+{
+	struct enter_timespec timeout = { wait_ms / 1000, wait_ms % 1000 * 1000000L };
+	struct enter_arg arg = { .timespec = (uintptr_t)&timeout };
+	int fd = ring->uring.ring_fd;
+
+	if (!wait_ms)
+		return fuaio_syscalls.io_uring_enter(fd, to_submit, 0, 0, NULL, 0);
+	if (!ring->waits_have_timeout)
+		return fuaio_syscalls.io_uring_enter(fd, to_submit, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+	return fuaio_syscalls.io_uring_enter(fd, to_submit, 1, IORING_ENTER_GETEVENTS | ENTER_EXT_ARG, &arg,
+					     sizeof(arg));
+}
+
+/* After a failed or short enter the entries are still in the ring: enter again, never
+ * prepare again, or the kernel would write twice. */
+static int luring_submit(void *engine, unsigned wait_ms)
+{
+	unsigned count = luring_unsubmitted(engine);
+
+	return count ? ring_enter(engine, count, wait_ms) : 0;
+}
+
+static int luring_reap(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms)
+{
+	struct ring *ring = engine;
+	int fd = ring->uring.ring_fd;
+	unsigned count = fuaio_syscalls.io_uring_completions(fd, &ring->uring, out, most);
+	int rc;
+
+	if (count || !wait_ms)
+		return (int)count;
+	rc = ring_enter(ring, 0, wait_ms);
+	count = fuaio_syscalls.io_uring_completions(fd, &ring->uring, out, most);
+	return !count && rc < 0 ? rc : (int)count;
+}
+
+static void luring_close(void *engine, bool in_child)
+{
+	struct ring *ring = engine;
+
+	if (in_child) {
+		close(ring->uring.ring_fd);
+		return;
+	}
+	io_uring_queue_exit(&ring->uring);
+	free(ring);
+}
+
+const struct fuaio_engine_ops fuaio_engine_io_uring = {
+	.name = "io_uring",
+	.number = FUAIO_IO_URING,
+	.built = true,
+	.submit_waits = true,
+	.has_fua = luring_has_fua,
+	.open = luring_open,
+	.prepare = luring_prepare,
+	.submit = luring_submit,
+	.unsubmitted = luring_unsubmitted,
+	.withdraw = luring_withdraw,
+	.reap = luring_reap,
+	.close = luring_close,
+};
+
+#endif

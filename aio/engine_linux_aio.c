@@ -1,0 +1,177 @@
+/* Linux AIO: io_submit and io_getevents, with the inline helpers of libaio.h. */
+#include "engine.h"
+
+#if !HAVE_LIBAIO
+
+bool laio_has_fua(void)
+{
+	return false;
+}
+
+const struct fuaio_engine_ops fuaio_engine_linux_aio = {
+	.name = "linux_aio",
+	.number = FUAIO_LINUX_AIO,
+	.has_fua = laio_has_fua,
+};
+
+#else
+
+#include <errno.h>
+#include <libaio.h>
+#include <stdlib.h>
+
+struct linux_aio {
+	void *ctx;
+	unsigned first, count; /* prepared and not yet taken: pending[first .. first + count) */
+	struct iocb *iocbs;    /* one for each slot */
+	void **pending;
+};
+
+#if HAVE_IO_PREP_PWRITEV2
+
+bool laio_has_fua(void)
+{
+	return true;
+}
+
+/* The only place of this engine that sets write flags. */
+static void prep_write(struct iocb *iocb, const struct fuaio_slot *slot)
+{
+	io_prep_pwritev2(iocb, slot->fd, slot->iov, (int)slot->iovcnt, slot->offset, slot->flags);
+}
+
+#else
+
+/* If the header has the helper after all, the build probe's answer is stale: this does not compile then. */
+struct fuaio_stale_probe_rerun_meson_with_clearcache io_prep_pwritev2(void);
+
+bool laio_has_fua(void)
+{
+	return false;
+}
+
+static void prep_write(struct iocb *iocb, const struct fuaio_slot *slot)
+{
+	FUAIO_REFUSE_FLAGS(slot->flags, "io_prep_pwritev2 (libaio 0.3.111)");
+	io_prep_pwritev(iocb, slot->fd, slot->iov, (int)slot->iovcnt, slot->offset);
+}
+
+#endif
+
+static void laio_free(struct linux_aio *aio)
+{
+	free(aio->iocbs);
+	free(aio->pending);
+	free(aio);
+}
+
+static int laio_open(void **engine, unsigned slots)
+{
+	struct linux_aio *aio = calloc(1, sizeof(*aio));
+	int rc = -ENOMEM;
+
+	if (!aio)
+		return rc;
+	aio->iocbs = calloc(slots, sizeof(*aio->iocbs));
+	aio->pending = calloc(slots, sizeof(*aio->pending));
+	if (aio->iocbs && aio->pending)
+		rc = fuaio_syscalls.io_setup(slots, &aio->ctx);
+	if (rc < 0) {
+		laio_free(aio);
+		return rc;
+	}
+	*engine = aio;
+	return 0;
+}
+
+static void laio_prepare(void *engine, const struct fuaio_slot *slot)
+{
+	struct linux_aio *aio = engine;
+	struct iocb *iocb = &aio->iocbs[slot->index];
+
+	switch (slot->op) {
+	case FUAIO_READ:
+		io_prep_preadv(iocb, slot->fd, slot->iov, (int)slot->iovcnt, slot->offset);
+		break;
+	case FUAIO_WRITE:
+		prep_write(iocb, slot);
+		break;
+	case FUAIO_FLUSH_DATA:
+		io_prep_fdsync(iocb, slot->fd);
+		break;
+	case FUAIO_FLUSH_ALL:
+		io_prep_fsync(iocb, slot->fd);
+		break;
+	}
+	iocb->data = (void *)(uintptr_t)slot->index;
+	if (!aio->count)
+		aio->first = 0;
+	aio->pending[aio->first + aio->count++] = iocb;
+}
+
+static int laio_submit(void *engine, unsigned wait_ms)
+{
+	struct linux_aio *aio = engine;
+	int taken;
+
+	(void)wait_ms;
+	if (!aio->count)
+		return 0;
+	taken = fuaio_syscalls.io_submit(aio->ctx, (long)aio->count, aio->pending + aio->first);
+	if (taken > 0) {
+		aio->first += (unsigned)taken;
+		aio->count -= (unsigned)taken;
+	}
+	return taken;
+}
+
+static unsigned laio_unsubmitted(void *engine)
+{
+	return ((struct linux_aio *)engine)->count;
+}
+
+static void laio_withdraw(void *engine)
+{
+	((struct linux_aio *)engine)->count = 0;
+}
+
+static int laio_reap(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms)
+{
+	enum { BATCH = 64 };
+	struct linux_aio *aio = engine;
+	struct io_event events[BATCH];
+	struct timespec timeout = { .tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L };
+	int count = fuaio_syscalls.io_getevents(aio->ctx, wait_ms ? 1 : 0, most < BATCH ? most : BATCH,
+						events, &timeout);
+
+	for (int i = 0; i < count; i++)
+		/* libaio declares res unsigned; the kernel's is a signed 64-bit. */
+		out[i] = (struct fuaio_completion){ (uintptr_t)events[i].data, (int64_t)events[i].res };
+	return count;
+}
+
+static void laio_close(void *engine, bool in_child)
+{
+	struct linux_aio *aio = engine;
+
+	if (in_child)
+		return; /* a context has no descriptor, and does not exist in the child */
+	fuaio_syscalls.io_destroy(aio->ctx);
+	laio_free(aio);
+}
+
+const struct fuaio_engine_ops fuaio_engine_linux_aio = {
+	.name = "linux_aio",
+	.number = FUAIO_LINUX_AIO,
+	.built = true,
+	.has_fua = laio_has_fua,
+	.open = laio_open,
+	.prepare = laio_prepare,
+	.submit = laio_submit,
+	.unsubmitted = laio_unsubmitted,
+	.withdraw = laio_withdraw,
+	.reap = laio_reap,
+	.close = laio_close,
+};
+
+#endif

@@ -1,0 +1,194 @@
+/* The memory of queues and requests: made, checked and freed here. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "queue_state.h"
+
+static int cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+	int rc = pthread_condattr_init(&attr);
+
+	if (rc)
+		return -rc;
+	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	if (!rc)
+		rc = pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+	return -rc;
+}
+
+/* ---- queues ---- */
+
+static void slots_free(struct fuaio_queue *q)
+{
+	for (unsigned i = 0; q->slots && i <= q->options.depth; i++)
+		free(q->slots[i].iov);
+	free(q->slots);
+	free(q->free_slots);
+	free(q->order);
+}
+
+static bool slots_new(struct fuaio_queue *q)
+{
+	unsigned depth = q->options.depth;
+
+	q->slots = calloc((size_t)depth + 1, sizeof(*q->slots));
+	q->free_slots = calloc(depth, sizeof(*q->free_slots));
+	q->order = calloc((size_t)depth + 1, sizeof(*q->order));
+	if (!q->slots || !q->free_slots || !q->order)
+		return false;
+	for (unsigned i = 0; i <= depth; i++) {
+		q->slots[i].index = i;
+		q->slots[i].fd = q->options.fd;
+	}
+	while (q->free_count < depth) {
+		q->free_slots[q->free_count] = depth - 1 - q->free_count;
+		q->free_count++;
+	}
+	return true;
+}
+
+static int write_flags(const struct fuaio_queue_options *options)
+{
+	if (options->flag_costs_flush || !options->ops->has_fua())
+		return 0;
+	return fuaio_engine_takes_dsync(options->ops) ? FUAIO_RWF_DSYNC : 0;
+}
+
+static int locks_init(struct fuaio_queue *q)
+{
+	int rc = cond_init(&q->idle);
+
+	if (rc < 0)
+		return rc;
+	rc = -pthread_mutex_init(&q->lock, NULL);
+	if (rc < 0)
+		pthread_cond_destroy(&q->idle);
+	return rc;
+}
+
+static int queue_init(struct fuaio_queue *q)
+{
+	int rc = slots_new(q) ? locks_init(q) : -ENOMEM;
+
+	if (rc < 0)
+		return rc;
+	rc = q->options.ops->open(&q->engine, q->options.depth + 1);
+	if (rc < 0) {
+		pthread_cond_destroy(&q->idle);
+		pthread_mutex_destroy(&q->lock);
+	}
+	return rc;
+}
+
+int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_options *options)
+{
+	struct fuaio_queue *q;
+	int rc;
+
+	if (!options->ops->built)
+		return -ENOPKG;
+	if (!options->depth || options->depth == ~0U || !options->offset_align || !options->memory_align)
+		return -EINVAL;
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	q->options = *options;
+	q->pid = getpid();
+	fuaio_list_init(&q->queued);
+	fuaio_list_init(&q->promised);
+	rc = queue_init(q);
+	if (rc < 0) {
+		slots_free(q);
+		free(q);
+		return rc;
+	}
+	q->write_flags = write_flags(options);
+	*queue = q;
+	return 0;
+}
+
+int fuaio_queue_write_flags(struct fuaio_queue *q)
+{
+	int flags, rc = fuaio_drive_enter(q);
+
+	if (rc < 0)
+		return rc;
+	flags = q->write_flags;
+	fuaio_drive_leave(q);
+	return flags;
+}
+
+void fuaio_queue_free(struct fuaio_queue *q)
+{
+	q->options.ops->close(q->engine, false);
+	slots_free(q);
+	pthread_cond_destroy(&q->idle);
+	pthread_mutex_destroy(&q->lock);
+	free(q);
+}
+
+void fuaio_queue_close_in_child(struct fuaio_queue *q)
+{
+	q->options.ops->close(q->engine, true);
+}
+
+/* ---- requests ---- */
+
+static bool is_aligned(const struct fuaio_queue_options *options, int64_t offset, const struct iovec *iov,
+		       unsigned iovcnt)
+{
+	if (offset % options->offset_align)
+		return false;
+	for (unsigned i = 0; i < iovcnt; i++)
+		if ((uintptr_t)iov[i].iov_base % options->memory_align ||
+		    iov[i].iov_len % options->offset_align)
+			return false;
+	return true;
+}
+
+struct fuaio_request *fuaio_request_new(struct fuaio_queue *q, enum fuaio_op op, bool fua, int64_t offset,
+					const struct iovec *iov, unsigned iovcnt, int *error)
+{
+	struct fuaio_request *request;
+
+	*error = -EINVAL;
+	if (!is_aligned(&q->options, offset, iov, iovcnt))
+		return NULL;
+	*error = -ENOMEM;
+	request = calloc(1, sizeof(*request) + iovcnt * sizeof(*iov));
+	if (!request)
+		return NULL;
+	if (cond_init(&request->woken) < 0) {
+		free(request);
+		return NULL;
+	}
+	request->queue = q;
+	request->op = op;
+	request->fua = fua;
+	request->offset = offset;
+	request->iovcnt = iovcnt;
+	for (unsigned i = 0; i < iovcnt; i++) {
+		request->iov[i] = iov[i];
+		request->length += iov[i].iov_len;
+	}
+	return request;
+}
+
+size_t fuaio_request_bytes(const struct fuaio_request *request)
+{
+	return request->bytes;
+}
+
+bool fuaio_request_lost_durability(const struct fuaio_request *request)
+{
+	return request->lost_durability;
+}
+
+void fuaio_request_free(struct fuaio_request *request)
+{
+	pthread_cond_destroy(&request->woken);
+	free(request);
+}
