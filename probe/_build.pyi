@@ -1,0 +1,3 @@
+from typing import Any
+
+BUILD: dict[str, Any]
