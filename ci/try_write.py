@@ -38,7 +38,7 @@ def nameless_file(folder: str) -> int:
 
 
 def write_and_compare(descriptor: int, engine: str, *, direct: bool) -> tuple[str, int, bool]:
-    """Write random bytes durably with *engine*; give how it asks, the count, and if they came back."""
+    """Write random bytes durably; give how *engine* asks, the count, and if they came back."""
     data = aligned_buffer(LENGTH)
     memoryview(data).cast("B")[:] = os.urandom(LENGTH)
     with open_file(f"/proc/self/fd/{descriptor}", "r+", engine=engine, direct=direct) as file:

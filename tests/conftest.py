@@ -15,7 +15,7 @@ from hypothesis import settings
 # Helpers that tests import by name; the tests themselves are no packages.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from requirements import ENGINES, missing, need_engine, need_root  # noqa: E402  (path set above)
+from needs import ENGINES, missing, need_engine, need_root
 
 pytest_plugins = ["fixtures_root"]
 

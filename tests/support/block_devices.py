@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from requirements import missing, need_command, need_root, root_is_required
+from needs import missing, need_command, need_root, root_is_required
 
 ZRAM_CONTROL = Path("/sys/class/zram-control")
 
