@@ -71,7 +71,10 @@ import ensurepip, os, sys, sysconfig, venv
 header = os.path.join(sysconfig.get_path("include"), "Python.h")
 if sys.version_info < (3, 11) or not os.path.exists(header):
     sys.exit(1)
-print(sys.executable)
+# Not that of a virtual environment, which may be the one to be made anew.
+name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+base = os.path.join(sys.base_exec_prefix, "bin", name)
+print(base if os.path.exists(base) else sys.executable)
 END
   done
   return 1
