@@ -267,7 +267,7 @@ int64_t fuaio_request_run(struct fuaio_request *request)
 	while (request->state != FUAIO_DONE && rc != -EINTR)
 		rc = q->options.ops->run ? step_alone(q, request) : step_together(q, request);
 	/* The one who reaps may be in the kernel while its own request waits here. */
-	if (!q->options.ops->run && !q->sleepers)
+	if (!q->options.ops->run && !q->sleepers && !q->closed)
 		submit_all(q, false);
 	rc = request->state == FUAIO_DONE ? request->result : -EINTR;
 	fuaio_drive_leave(q);
@@ -310,19 +310,32 @@ unsigned fuaio_queue_in_flight(struct fuaio_queue *q)
 	return count;
 }
 
-int fuaio_queue_drain(struct fuaio_queue *q)
+/* Refuse what begins from now on, and go on until nothing is in flight and nobody inside. */
+static int drain(struct fuaio_queue *q, unsigned wait_ms)
 {
 	int rc = 0;
+
+	q->closing = true;
+	while (!rc && (q->users || q->reaping || fuaio_rules_slots_taken(q))) {
+		if (q->users || q->reaping)
+			rc = wait_ms ? sleep_slice(q, &q->idle) : -EINTR;
+		else if (!submit_all(q, false))
+			rc = reap(q, wait_ms);
+	}
+	return rc;
+}
+
+int fuaio_queue_close(struct fuaio_queue *q, unsigned wait_ms)
+{
+	int rc;
 
 	if (q->pid != getpid())
 		return -ECHILD;
 	pthread_mutex_lock(&q->lock);
-	q->closing = true;
-	while (!rc && (q->users || q->reaping || fuaio_rules_slots_taken(q))) {
-		if (q->users || q->reaping)
-			rc = sleep_slice(q, &q->idle);
-		else if (!submit_all(q, false))
-			rc = reap(q, SLICE_MS);
+	rc = q->closed ? 1 : drain(q, wait_ms);
+	if (!rc) {
+		q->closed = true;
+		q->options.ops->close(q->engine, false);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return rc;

@@ -173,7 +173,7 @@ static bool is_refused_by_latch(const struct fuaio_queue *q, const struct fuaio_
 void fuaio_rules_begin(struct fuaio_queue *q, struct fuaio_request *request)
 {
 	if (q->closing) {
-		finish(request, -EBADF);
+		finish(request, -ESHUTDOWN);
 	} else if (is_refused_by_latch(q, request)) {
 		finish_lost(request, q->latched);
 	} else if (request->op == FUAIO_FLUSH_DATA || request->op == FUAIO_FLUSH_ALL) {

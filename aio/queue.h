@@ -27,15 +27,16 @@ int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_option
 /* RWF_DSYNC where the engine passes it on, the kernel takes it and this file is better served by it, else 0. */
 int fuaio_queue_write_flags(struct fuaio_queue *queue);
 
-/* Refuse new requests and wait until nothing is in flight and nobody is inside:
- * 0 then; -EINTR after at most a tenth of a second, so that the caller can look at signals, and call again. */
-int fuaio_queue_drain(struct fuaio_queue *queue);
+/* Refuse new requests, wait until nothing is in flight and nobody is inside, and close the
+ * engine: 0 then, 1 where it was closed before. -EINTR after at most wait_ms (0: at once) or
+ * a tenth of a second: not closed, call again. */
+int fuaio_queue_close(struct fuaio_queue *queue, unsigned wait_ms);
 
-/* Only after fuaio_queue_drain answered 0. */
-void fuaio_queue_free(struct fuaio_queue *queue);
-
-/* In a forked child, instead of drain and free: closes descriptors, touches nothing else. */
+/* In a forked child, instead: closes descriptors, touches nothing else. */
 void fuaio_queue_close_in_child(struct fuaio_queue *queue);
+
+/* The memory. Only once closed, and nobody may hold the pointer any more; nothing in a child. */
+void fuaio_queue_free(struct fuaio_queue *queue);
 
 /* Requests that the kernel has and has not answered; the queue's flush counts as one. */
 unsigned fuaio_queue_in_flight(struct fuaio_queue *queue);

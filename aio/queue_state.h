@@ -39,7 +39,7 @@ struct fuaio_queue {
 	/* the rules */
 	int write_flags;          /* the mask: no other flag reaches the engine */
 	bool engine_cannot_flush; /* then a waiter calls fdatasync */
-	bool closing;
+	bool closing, closed;
 	struct fuaio_list queued, promised;
 	struct fuaio_slot *slots; /* depth of them, and one for the flush */
 	unsigned *free_slots, free_count;

@@ -123,7 +123,8 @@ int fuaio_queue_write_flags(struct fuaio_queue *q)
 
 void fuaio_queue_free(struct fuaio_queue *q)
 {
-	q->options.ops->close(q->engine, false);
+	if (q->pid != getpid())
+		return;
 	slots_free(q);
 	pthread_cond_destroy(&q->idle);
 	pthread_mutex_destroy(&q->lock);
@@ -143,8 +144,8 @@ static bool is_aligned(const struct fuaio_queue_options *options, int64_t offset
 	if (offset % options->offset_align)
 		return false;
 	for (unsigned i = 0; i < iovcnt; i++)
-		if ((uintptr_t)iov[i].iov_base % options->memory_align ||
-		    iov[i].iov_len % options->offset_align)
+		if (iov[i].iov_len && ((uintptr_t)iov[i].iov_base % options->memory_align ||
+				       iov[i].iov_len % options->offset_align))
 			return false;
 	return true;
 }

@@ -1,0 +1,56 @@
+"""Memory for requests: what the kernel takes, and what we take from a caller."""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING, Any
+
+from fuaio.aio._core import ffi
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["aligned_buffer", "exported"]
+
+
+def aligned_buffer(length: int) -> mmap.mmap:
+    """Return *length* bytes of zeroed memory that ``O_DIRECT`` takes.
+
+    It starts on a page, which is aligned enough for every file. *length* itself is as asked:
+    a request needs a multiple of `File.offset_align`, which a slice of a longer buffer gives.
+
+    Args:
+        length: Bytes, at least 1.
+
+    Raises:
+        ValueError: *length* is not positive.
+    """
+    if length < 1:
+        raise ValueError(f"a buffer of {length} bytes cannot be made; ask for at least 1")
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def exported(data: Buffer, *, writable: bool = False) -> Any:
+    """Export *data* to C: it can be neither resized nor freed until the result is released.
+
+    Raises:
+        TypeError: *data* has no buffer, a read-only one where a writable is needed, or one
+            that is not C-contiguous.
+    """
+    try:
+        return ffi.from_buffer(data, require_writable=writable)
+    except (BufferError, ValueError, TypeError) as error:
+        raise TypeError(_why_not(data, writable)) from error
+
+
+def _why_not(data: object, writable: bool) -> str:
+    kind = type(data).__name__
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]  # this asks whether it has a buffer
+    except TypeError:
+        return f"a {kind} has no buffer; pass bytes, bytearray, memoryview, mmap or an array"
+    if not view.c_contiguous:
+        return f"this {kind} is not C-contiguous, and a request needs one piece of memory; copy it with bytes()"
+    if writable and view.readonly:
+        return f"this {kind} is read-only, and a read writes into it; pass a bytearray or a writable memoryview"
+    return f"this {kind} cannot be exported to C"

@@ -1,0 +1,177 @@
+"""`open_file`: from a path to a `File` on the engine that suits it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+from typing import Any, NamedTuple
+
+from fuaio.aio._core import ffi, lib
+from fuaio.aio._engines import ENGINES, Refusal, is_native, new_queue
+from fuaio.aio._errors import EngineUnavailableError
+from fuaio.aio._file import File
+from fuaio.aio._queue import Queue, close_left_over
+
+__all__ = ["open_file"]
+
+_log = logging.getLogger("fuaio")
+
+_MODES = {
+    "r": os.O_RDONLY,
+    "r+": os.O_RDWR,
+    "w+": os.O_RDWR | os.O_CREAT,  # emptied later, when nothing else can fail
+    "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
+}
+_DEPTH_MOST = 32767  # io_uring takes 32768 entries, and one is the flush's
+
+
+class _Opened(NamedTuple):
+    fd: int
+    name: str
+    created: bool
+
+
+def open_file(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | int,
+    mode: str = "r",
+    *,
+    engine: str = "auto",
+    direct: bool = False,
+    depth: int = 32,
+) -> File:
+    """Open a regular file or a block device for durable reads and writes at offsets.
+
+    Args:
+        path: A path, or a descriptor, which is duplicated. A duplicate shares its open file
+            description: whoever else flushes there may be told of an error first.
+        mode: ``r``, ``r+``, ``w+`` (create or empty) or ``x+`` (create), always binary. One that
+            creates or empties syncs the file and then its folder before it returns.
+        engine: ``io_uring``, ``linux_aio``, ``threads``, or ``auto``: the best that works here
+            and suits the file; `File.engine` and a line on logger ``fuaio`` say which.
+        direct: ``O_DIRECT``: requests pass the page cache by, must be aligned, and FUA pays.
+            Of a descriptor it must be what the descriptor has.
+        depth: Most requests in flight at once, 1 to 32767.
+
+    Raises:
+        EngineUnavailableError: The named engine cannot be had here.
+        ValueError: An argument is not one of those above, or the descriptor has ``O_APPEND``,
+            with which Linux appends whatever the offset.
+        OSError: The kernel's; ``EINVAL`` where the file system has no ``O_DIRECT``.
+    """
+    flags = _check(mode, engine, depth)
+    close_left_over()
+    opened = _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
+    try:
+        facts = _ask(opened)
+        queue, engine = _queue_for(engine, opened.fd, depth, facts)
+        if mode.startswith("w") and not facts.block_device:
+            os.ftruncate(opened.fd, 0)
+        if flags & os.O_CREAT:
+            _sync_with_folder(opened)
+    except BaseException:
+        os.close(opened.fd)
+        if opened.created:
+            os.unlink(opened.name)
+        raise
+    return File(Queue(queue, opened.fd, opened.name), engine, facts, direct=direct)
+
+
+def _check(mode: str, engine: str, depth: int) -> int:
+    plain = mode.replace("b", "", 1)
+    if plain not in _MODES:
+        append = (
+            "; appending ignores offsets on Linux: write at File.size instead" if "a" in mode else ""
+        )
+        raise ValueError(f"mode {mode!r} is not one of {', '.join(_MODES)}{append}")
+    if engine not in (*ENGINES, "auto"):
+        raise ValueError(f"engine {engine!r} is not one of auto, {', '.join(ENGINES)}")
+    if not 1 <= depth <= _DEPTH_MOST:
+        raise ValueError(f"depth {depth} is not from 1 to {_DEPTH_MOST} requests in flight")
+    return _MODES[plain]
+
+
+def _open(path: Any, flags: int, direct: bool) -> _Opened:
+    name = os.fsdecode(path)
+    flags |= os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
+    created = False
+    try:
+        if flags & os.O_CREAT:
+            fd, created = _create(name, flags)
+        else:
+            fd = os.open(name, flags)
+    except OSError as error:
+        if direct and error.errno == errno.EINVAL:
+            error.strerror = "the file system has no O_DIRECT; open it with direct=False"
+        raise
+    return _Opened(fd, name, created)
+
+
+def _create(name: str, flags: int) -> tuple[int, bool]:
+    try:
+        return os.open(name, flags | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+    return os.open(name, flags, 0o666), False
+
+
+def _duplicate(fd: int, flags: int, direct: bool) -> _Opened:
+    has = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if flags & os.O_CREAT:
+        raise ValueError(f"descriptor {fd} is open already; use mode r or r+")
+    if has & os.O_APPEND:
+        raise ValueError(
+            f"descriptor {fd} has O_APPEND, with which Linux appends whatever the offset; "
+            "open it without"
+        )
+    if has & os.O_ACCMODE not in (flags, os.O_RDWR):
+        raise ValueError(f"descriptor {fd} was not opened for what the mode asks")
+    if bool(has & os.O_DIRECT) != direct:
+        raise ValueError(
+            f"descriptor {fd} was opened {'with' if has & os.O_DIRECT else 'without'} O_DIRECT; "
+            f"say direct={bool(has & os.O_DIRECT)}"
+        )
+    return _Opened(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0), f"descriptor {fd}", created=False)
+
+
+def _ask(opened: _Opened) -> Any:
+    facts = ffi.new("struct fuaio_file_facts *")
+    code = -lib.fuaio_file_ask(opened.fd, facts)
+    if code == errno.ESPIPE:
+        raise OSError(code, "neither a regular file nor a block device", opened.name)
+    if code:
+        raise OSError(code, os.strerror(code), opened.name)
+    return facts
+
+
+def _queue_for(engine: str, fd: int, depth: int, facts: Any) -> tuple[Any, str]:
+    if engine != "auto":
+        queue = new_queue(engine, fd=fd, depth=depth, facts=facts)
+        if isinstance(queue, Refusal):
+            raise EngineUnavailableError(engine, queue.cause, queue.message, queue.errno)
+        return queue, engine
+    for name in sorted(_suiting(facts), key=lambda name: not is_native(name)):
+        queue = new_queue(name, fd=fd, depth=depth, facts=facts)
+        if not isinstance(queue, Refusal):
+            _log.debug("descriptor %d: engine %s", fd, name)
+            return queue, name
+        _log.debug("descriptor %d: not %s: %s", fd, name, queue.message)
+    raise EngineUnavailableError("auto", queue.cause, queue.message, queue.errno)
+
+
+def _suiting(facts: Any) -> list[str]:
+    """Not Linux AIO on a file of the page cache, where io_submit does the write itself and blocks."""
+    return [name for name in ENGINES if not (name == "linux_aio" and facts.page_cache)]
+
+
+def _sync_with_folder(opened: _Opened) -> None:
+    os.fsync(opened.fd)
+    folder = os.open(
+        os.path.dirname(os.path.realpath(opened.name)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    )
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
