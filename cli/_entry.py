@@ -18,7 +18,7 @@ def main() -> int:
         code = run(sys.argv[1:])
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BaseException as error:  # also SystemExit: nothing of ours raises it on purpose
+    except BaseException as error:  # noqa: BLE001  # 1 must mean unmet, and nothing else
         code = _failure(error)
         _discard_output()
     return code
@@ -32,7 +32,7 @@ def _failure(error: BaseException) -> int:
         return BROKEN_PIPE
     line = " ".join(f"{type(error).__name__}: {error}".split())
     try:
-        sys.stderr.write(f"fuaio: internal error: {line} ({_place(error)})\n")
+        sys.stderr.write(f"fuaio: failure: {line} ({_place(error)})\n")
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):  # stderr is missing, full, closed
         pass

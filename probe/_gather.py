@@ -45,7 +45,7 @@ def _read(section: str, build: Report, root: Path) -> list[Fact]:
     if section == "kernel":
         from fuaio.probe._kernel import read_kernel
 
-        return read_kernel(root)
+        return read_kernel(root, {fact.name: fact for fact in build.sections["build"]})
     from fuaio.probe._policy import read_policy
 
     return read_policy(root)

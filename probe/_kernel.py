@@ -6,6 +6,7 @@ The questions are put to the kernel by the core, on memory files, so that no tra
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,21 @@ if TYPE_CHECKING:
     from fuaio.aio._ask import Answer
 
 _CALL = {"io_uring": "io_uring_setup", "linux_aio": "io_setup", "threads": "pwritev2"}
+_HELPER = {"io_uring": "luring_has_fua", "linux_aio": "laio_has_fua"}
 _SUFFIXES = ("", "_errno", "_takes_dsync", "_refuses_unknown")
 
 
-def read_kernel(root: Path) -> list[Fact]:
-    """Return the facts of the kernel section; the release as /proc below *root* tells it."""
+def read_kernel(root: Path, build: Mapping[str, Fact]) -> list[Fact]:
+    """Return the facts of the kernel section.
+
+    Args:
+        root: Where /proc lies, for the release.
+        build: The build section by name: without its helper an engine cannot pass a flag.
+    """
     facts = [_release(root)]
     for engine in ENGINES:
         answer = ask_engine(engine)
-        facts += _not_asked(engine, answer) if isinstance(answer, str) else _asked(answer)
+        facts += _not_asked(engine, answer) if isinstance(answer, str) else _asked(answer, build)
     return facts
 
 
@@ -52,8 +59,12 @@ def _not_asked(engine: str, failure: str) -> list[Fact]:
     ]
 
 
-def _asked(answer: Answer) -> list[Fact]:
+def _asked(answer: Answer, build: Mapping[str, Fact]) -> list[Fact]:
     engine = answer.engine
+    helper = build.get(_HELPER.get(engine, ""))
+    why_not = answer.cause
+    if not why_not and helper is not None and helper.state != "yes":
+        why_not = helper.reason
     works: State = "no" if answer.cause else "yes"
     return [
         make_fact(
@@ -64,8 +75,8 @@ def _asked(answer: Answer) -> list[Fact]:
             detail=answer.message,
         ),
         _errno(answer),
-        _learnt(answer, "_takes_dsync", answer.takes_dsync),
-        _learnt(answer, "_refuses_unknown", answer.refuses_unknown),
+        _learnt(f"{engine}_takes_dsync", answer.takes_dsync, why_not),
+        _learnt(f"{engine}_refuses_unknown", answer.refuses_unknown, why_not),
     ]
 
 
@@ -79,8 +90,8 @@ def _errno(answer: Answer) -> Fact:
     return make_fact(key, "yes", "ok", value=answer.errno, source=source, detail=name)
 
 
-def _learnt(answer: Answer, suffix: str, taken: bool | None) -> Fact:
-    key = ("kernel", answer.engine + suffix)
-    if taken is None:
-        return make_fact(key, "unknown", answer.cause or "not-learnt", source="memfd")
-    return make_fact(key, "yes" if taken else "no", "ok" if taken else "kernel", source="memfd")
+def _learnt(name: str, is_so: bool | None, why_not: str) -> Fact:
+    key = ("kernel", name)
+    if is_so is None:
+        return make_fact(key, "unknown", why_not or "not-learnt", source="memfd")
+    return make_fact(key, "yes" if is_so else "no", "ok" if is_so else "kernel", source="memfd")

@@ -93,6 +93,7 @@ _TABLE = (
     _saw("policy", "memlock", "soft RLIMIT_MEMLOCK of this process, or unlimited", "bytes"),
 )
 
+_TRUTH: dict[State, Value] = {"yes": True, "no": False, "unknown": None}
 KNOWN: dict[Key, Known] = {(known.section, known.name): known for known in _TABLE}
 
 
@@ -112,10 +113,14 @@ def make_fact(
 ) -> Fact:
     """Return the fact that the table declares as *key*, with what was learnt.
 
+    The value of a capability follows from its state.
+
     Raises:
         KeyError: The table does not have it.
     """
     known = KNOWN[key]
+    if known.kind == "capability":
+        value = _TRUTH[state]
     return Fact(
         name=known.name,
         kind=known.kind,

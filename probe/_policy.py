@@ -91,7 +91,7 @@ def _memlock(root: Path) -> Fact:
             break
     else:
         return _unknown("memlock", path, "not-there", "there is no line Max locked memory")
-    if len(words) < 2 or not (words[0].isdecimal() or words[0] == "unlimited"):
+    if words[2:] != ["bytes"] or not (words[0].isdecimal() or words[0] == "unlimited"):
         return _unknown("memlock", path, "malformed", f"{line[:80]!r} is not understood")
     return make_fact(
         ("policy", "memlock"),

@@ -41,7 +41,8 @@ class Fact(msgspec.Struct, frozen=True):
         name: Unique within its section.
         kind: A capability decides in `diff`; an observation only tells.
         state: Of a capability, the answer; of an observation, yes where its value is known.
-        value: What an observation saw; None where it was not learnt, and the reason says why.
+        value: What was seen; of a capability, the state as a boolean. None where it was not
+            learnt, and the reason says why.
         unit: Of the value; empty where it has none.
         source: Where the answer comes from: a header, a file, a system call.
         reason: One word: ok, or why the answer is not yes.

@@ -35,8 +35,8 @@ def value_text(value: Value) -> str:
 
 
 def state_text(fact: Fact) -> str:
-    """Return what *fact* says: its value where it has one, else its state and the reason."""
-    if fact.state == "yes" and fact.value is not None:
+    """Return what *fact* says: the value of an observation, else the state and the reason."""
+    if fact.kind == "observation" and fact.state == "yes":
         return value_text(fact.value)
     return f"{fact.state} ({fact.reason})"
 
