@@ -41,7 +41,9 @@ def ask(engine: str) -> Answer:
     lib.fuaio_queue_close(queue, 0)
     has_helper = {"linux_aio": laio_has_fua, "io_uring": luring_has_fua}
     if engine in has_helper and not has_helper[engine]():
-        return Answer(engine, 0, "", "", None, None)  # without the helper no flag can be passed at all
+        return Answer(
+            engine, 0, "", "", None, None
+        )  # without the helper no flag can be passed at all
     takes = _takes_flag(engine, lib.FUAIO_RWF_DSYNC)
     knows_all = _takes_flag(engine, _UNKNOWN_FLAG)
     return Answer(engine, 0, "", "", takes, None if knows_all is None else not knows_all)

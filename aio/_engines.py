@@ -131,10 +131,14 @@ def refusal(engine: str, code: int, depth: int) -> Refusal:
     if code == errno.ENOPKG:
         library = _LIBRARIES[engine]
         return Refusal(
-            0, "not-built", f"fuaio was built without {library}; build it again with -D{library}=enabled"
+            0,
+            "not-built",
+            f"fuaio was built without {library}; build it again with -D{library}=enabled",
         )
     if code in (errno.EMFILE, errno.ENFILE):
-        return _say(engine, code, "limit", "no descriptor is left; close some or raise RLIMIT_NOFILE")
+        return _say(
+            engine, code, "limit", "no descriptor is left; close some or raise RLIMIT_NOFILE"
+        )
     if code in (errno.EINVAL, errno.EOVERFLOW):
         return _say(
             engine, code, "limit", f"depth {depth} is more than this kernel gives; ask for less"
@@ -163,7 +167,9 @@ def _io_uring_refusal(code: int) -> Refusal:
             "files or ask for less depth",
         )
     if code == errno.ENOSYS and not _has_seccomp_filter():
-        return _say("io_uring", code, "kernel", "this kernel has no io_uring; it is there since Linux 5.1")
+        return _say(
+            "io_uring", code, "kernel", "this kernel has no io_uring; it is there since Linux 5.1"
+        )
     if code in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         return _say("io_uring", code, "policy", _policy("kernel.io_uring_disabled does not"))
     return _say("io_uring", code, "kernel", "the kernel refused a ring")
@@ -194,7 +200,9 @@ def _say(engine: str, code: int, cause: str, why: str) -> Refusal:
 
 
 def _policy(but: str) -> str:
-    seccomp = "a seccomp filter is active" if _has_seccomp_filter() else "no seccomp filter is visible"
+    seccomp = (
+        "a seccomp filter is active" if _has_seccomp_filter() else "no seccomp filter is visible"
+    )
     return f"a policy refuses it: {but}, and {seccomp} here; look at the container's profile or security module"
 
 

@@ -62,7 +62,9 @@ def open_file(
     """
     flags = _check(mode, engine, depth)
     close_left_over()
-    opened = _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
+    opened = (
+        _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
+    )
     try:
         facts = _ask(opened)
         queue, engine = _queue_for(engine, opened.fd, depth, facts)
@@ -82,7 +84,9 @@ def _check(mode: str, engine: str, depth: int) -> int:
     plain = mode.replace("b", "", 1)
     if plain not in _MODES:
         append = (
-            "; appending ignores offsets on Linux: write at File.size instead" if "a" in mode else ""
+            "; appending ignores offsets on Linux: write at File.size instead"
+            if "a" in mode
+            else ""
         )
         raise ValueError(f"mode {mode!r} is not one of {', '.join(_MODES)}{append}")
     if engine not in (*ENGINES, "auto"):

@@ -133,7 +133,9 @@ class Queue:
             lost.bytes_written = written
             return lost
         failed = OSError(code, os.strerror(code), self.name)
-        vars(failed)["bytes_written"] = written  # no class of ours: what the kernel said stays its own
+        vars(failed)["bytes_written"] = (
+            written  # no class of ours: what the kernel said stays its own
+        )
         return failed
 
     def _foreign(self) -> ClosedError:
