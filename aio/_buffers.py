@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fuaio.aio._core import ffi
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from fuaio.aio._core import CData
 
 __all__ = ["aligned_buffer", "exported"]
 
@@ -30,7 +32,7 @@ def aligned_buffer(length: int) -> mmap.mmap:
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def exported(data: Buffer, *, writable: bool = False) -> Any:
+def exported(data: Buffer, *, writable: bool = False) -> CData:
     """Export *data* to C: it can be neither resized nor freed until the result is released.
 
     Raises:
@@ -38,9 +40,10 @@ def exported(data: Buffer, *, writable: bool = False) -> Any:
             that is not C-contiguous.
     """
     try:
-        return ffi.from_buffer(data, require_writable=writable)
+        memory: CData = ffi.from_buffer(data, require_writable=writable)
     except (BufferError, ValueError, TypeError) as error:
         raise TypeError(_why_not(data, writable)) from error
+    return memory
 
 
 def _why_not(data: object, writable: bool) -> str:
@@ -50,7 +53,7 @@ def _why_not(data: object, writable: bool) -> str:
     except TypeError:
         return f"a {kind} has no buffer; pass bytes, bytearray, memoryview, mmap or an array"
     if not view.c_contiguous:
-        return f"this {kind} is not C-contiguous, and a request needs one piece of memory; copy it with bytes()"
+        return f"this {kind} is not C-contiguous: a request needs one piece of memory; copy it"
     if writable and view.readonly:
-        return f"this {kind} is read-only, and a read writes into it; pass a bytearray or a writable memoryview"
+        return f"this {kind} is read-only, and a read writes into it; pass a bytearray"
     return f"this {kind} cannot be exported to C"

@@ -13,9 +13,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio._core import ffi, lib
+
+if TYPE_CHECKING:
+    from fuaio.aio._core import CData
 
 __all__ = [
     "ENGINES",
@@ -49,7 +52,7 @@ class Available(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why an engine cannot be had: the errno (0: not asked), a cause in one word, and a sentence."""
+    """Why an engine cannot be had: errno (0: not asked), a cause in one word, a sentence."""
 
     errno: int
     cause: str
@@ -57,7 +60,7 @@ class Refusal(NamedTuple):
 
 
 def laio_has_fua() -> bool:
-    """Whether the build found ``io_prep_pwritev2`` in libaio.h: Linux AIO writes can ask for FUA.
+    """Whether the build found ``io_prep_pwritev2`` in libaio.h: Linux AIO can ask for FUA.
 
     False also where libaio is not built in. It says nothing of the kernel or a device.
     """
@@ -65,20 +68,21 @@ def laio_has_fua() -> bool:
 
 
 def luring_has_fua() -> bool:
-    """Whether the build found ``io_uring_prep_writev2`` in liburing.h: io_uring writes can ask for FUA.
+    """Whether the build found ``io_uring_prep_writev2`` in liburing.h: io_uring can ask for FUA.
 
     False also where liburing is not built in. It says nothing of the kernel or a device.
     """
     return bool(lib.luring_has_fua())
 
 
-def operations(engine: str) -> Any:
+def operations(engine: str) -> CData:
     """Return the C table of *engine*'s functions."""
-    return lib.fuaio_engines[_NUMBERS[engine]]
+    table: CData = lib.fuaio_engines[_NUMBERS[engine]]
+    return table
 
 
 def is_native(engine: str) -> bool:
-    """Whether *engine* can ask for FUA in one request: its helper was built in and the kernel takes the flag."""
+    """Whether *engine* asks for FUA in one request: helper built in, flag taken by the kernel."""
     has_fua = {"linux_aio": laio_has_fua, "io_uring": luring_has_fua}
     if engine in has_fua and not has_fua[engine]():
         return False
@@ -102,7 +106,7 @@ def available() -> Available:
     return Available(tuple(sorted(works, key=lambda engine: not is_native(engine))), why_not)
 
 
-def new_queue(engine: str, *, fd: int, depth: int, facts: Any = None) -> Any:
+def new_queue(engine: str, *, fd: int, depth: int, facts: CData | None = None) -> CData | Refusal:
     """Open a C queue of *engine* on *fd*, or return the `Refusal`.
 
     The memory is freed with the last reference to the result, which must be closed before.
@@ -123,11 +127,14 @@ def new_queue(engine: str, *, fd: int, depth: int, facts: Any = None) -> Any:
     )
     made = ffi.new("struct fuaio_queue **")
     rc = lib.fuaio_queue_open(made, options)
-    return ffi.gc(made[0], lib.fuaio_queue_free) if rc == 0 else refusal(engine, -rc, depth)
+    if rc < 0:
+        return refusal(engine, -rc, depth)
+    queue: CData = ffi.gc(made[0], lib.fuaio_queue_free)
+    return queue
 
 
 def refusal(engine: str, code: int, depth: int) -> Refusal:
-    """Explain why *engine* could not be opened for *depth* requests: the kernel said errno *code*."""
+    """Explain why *engine* was refused for *depth* requests with errno *code*."""
     if code == errno.ENOPKG:
         library = _LIBRARIES[engine]
         return Refusal(
@@ -203,7 +210,10 @@ def _policy(but: str) -> str:
     seccomp = (
         "a seccomp filter is active" if _has_seccomp_filter() else "no seccomp filter is visible"
     )
-    return f"a policy refuses it: {but}, and {seccomp} here; look at the container's profile or security module"
+    return (
+        f"a policy refuses it: {but}, and {seccomp} here; "
+        "look at the container's profile or security module"
+    )
 
 
 def _is_refused_by_sysctl(disabled: int | None, group: int | None) -> bool:

@@ -6,7 +6,7 @@ __all__ = ["AlignmentError", "ClosedError", "DurabilityError", "EngineUnavailabl
 
 
 class AlignmentError(ValueError):
-    """Under ``O_DIRECT`` an address, a length or an offset is not a multiple of what the file needs.
+    """Under ``O_DIRECT`` an address, a length or an offset is not a multiple of what is needed.
 
     The message names which, what was asked and what is needed. Nothing was submitted.
     """

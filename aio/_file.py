@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from fuaio.aio._buffers import aligned_buffer, exported
 from fuaio.aio._core import ffi, lib
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from fuaio.aio._core import CData
     from fuaio.aio._queue import Queue
 
 __all__ = ["File", "Fua"]
@@ -46,7 +47,7 @@ class File:
     A child made by fork gets `ClosedError` from everything but `close`.
     """
 
-    def __init__(self, queue: Queue, engine: str, facts: Any, *, direct: bool) -> None:
+    def __init__(self, queue: Queue, engine: str, facts: CData, *, direct: bool) -> None:
         self._queue = queue
         self._engine = engine
         self._facts = facts
@@ -173,7 +174,9 @@ class File:
         return self._transfer(lib.FUAIO_WRITE, buffers, offset, fua=fua)
 
     def flush(self, *, metadata: bool = False) -> None:
-        """Make every write that completed before this call durable: fdatasync, or fsync with *metadata*.
+        """Make every write that completed before this call durable.
+
+        As fdatasync does; with *metadata* as fsync.
 
         Never skipped, since others may have written; concurrent calls may share one.
 
@@ -221,7 +224,7 @@ class File:
         self._queue.check_open()
         if offset < 0:
             raise ValueError(f"offset {offset} is negative; count from the start of the file")
-        held: list[Any] = []
+        held: list[CData] = []
         iov = ffi.new("struct iovec[]", len(buffers))
         for slot, buffer in zip(iov, buffers, strict=True):
             memory = exported(buffer, writable=op == lib.FUAIO_READ)
@@ -246,7 +249,7 @@ class File:
                 return f"length {length} of buffer {number}: {needed} a multiple of {step} bytes"
             if address % memory:
                 return (
-                    f"address {address:#x} of buffer {number}: {needed} a multiple of {memory} bytes; "
-                    "aligned_buffer() gives such memory"
+                    f"address {address:#x} of buffer {number}: {needed} a multiple of {memory} "
+                    "bytes; aligned_buffer() gives such memory"
                 )
         return f"{needed} aligned requests"

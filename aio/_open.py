@@ -6,7 +6,7 @@ import errno
 import fcntl
 import logging
 import os
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import ENGINES, Refusal, is_native, new_queue
@@ -14,9 +14,14 @@ from fuaio.aio._errors import EngineUnavailableError
 from fuaio.aio._file import File
 from fuaio.aio._queue import Queue, close_left_over
 
+if TYPE_CHECKING:
+    from fuaio.aio._core import CData
+
 __all__ = ["open_file"]
 
 _log = logging.getLogger("fuaio")
+
+_Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _MODES = {
     "r": os.O_RDONLY,
@@ -34,7 +39,7 @@ class _Opened(NamedTuple):
 
 
 def open_file(
-    path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | int,
+    path: _Path | int,
     mode: str = "r",
     *,
     engine: str = "auto",
@@ -96,7 +101,7 @@ def _check(mode: str, engine: str, depth: int) -> int:
     return _MODES[plain]
 
 
-def _open(path: Any, flags: int, direct: bool) -> _Opened:
+def _open(path: _Path, flags: int, direct: bool) -> _Opened:
     name = os.fsdecode(path)
     flags |= os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
     created = False
@@ -140,8 +145,8 @@ def _duplicate(fd: int, flags: int, direct: bool) -> _Opened:
     return _Opened(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0), f"descriptor {fd}", created=False)
 
 
-def _ask(opened: _Opened) -> Any:
-    facts = ffi.new("struct fuaio_file_facts *")
+def _ask(opened: _Opened) -> CData:
+    facts: CData = ffi.new("struct fuaio_file_facts *")
     code = -lib.fuaio_file_ask(opened.fd, facts)
     if code == errno.ESPIPE:
         raise OSError(code, "neither a regular file nor a block device", opened.name)
@@ -150,7 +155,7 @@ def _ask(opened: _Opened) -> Any:
     return facts
 
 
-def _queue_for(engine: str, fd: int, depth: int, facts: Any) -> tuple[Any, str]:
+def _queue_for(engine: str, fd: int, depth: int, facts: CData) -> tuple[CData, str]:
     if engine != "auto":
         queue = new_queue(engine, fd=fd, depth=depth, facts=facts)
         if isinstance(queue, Refusal):
@@ -165,8 +170,8 @@ def _queue_for(engine: str, fd: int, depth: int, facts: Any) -> tuple[Any, str]:
     raise EngineUnavailableError("auto", queue.cause, queue.message, queue.errno)
 
 
-def _suiting(facts: Any) -> list[str]:
-    """Not Linux AIO on a file of the page cache, where io_submit does the write itself and blocks."""
+def _suiting(facts: CData) -> list[str]:
+    """Not Linux AIO on a file of the page cache: there io_submit writes itself, and blocks."""
     return [name for name in ENGINES if not (name == "linux_aio" and facts.page_cache)]
 
 

@@ -15,10 +15,13 @@ import errno
 import os
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import ClosedError, DurabilityError
+
+if TYPE_CHECKING:
+    from fuaio.aio._core import CData
 
 __all__ = ["Queue", "close_left_over"]
 
@@ -32,12 +35,12 @@ _left_over: list[Queue] = []
 class Queue:
     """The requests of one open file. Takes over *fd* and *queue*."""
 
-    def __init__(self, queue: Any, fd: int, name: str) -> None:
+    def __init__(self, queue: CData, fd: int, name: str) -> None:
         self._queue = queue
         self._fd = fd
         self.name = name
-        self._held: dict[Any, tuple[Any, ...]] = {}
-        self._abandoned: list[Any] = []
+        self._held: dict[CData, tuple[CData, ...]] = {}
+        self._abandoned: list[CData] = []
         _live.add(self)
 
     @property
@@ -60,7 +63,7 @@ class Queue:
         return flags
 
     def run(
-        self, op: int, fua: bool, offset: int, iov: Any, count: int, buffers: tuple[Any, ...]
+        self, op: int, fua: bool, offset: int, iov: CData, count: int, buffers: tuple[CData, ...]
     ) -> int | None:
         """Run one request on the exported *buffers* and wait; None where something is not aligned.
 
@@ -106,7 +109,7 @@ class Queue:
         if not self.close(0):
             _left_over.append(self)
 
-    def _let_go(self, request: Any) -> None:
+    def _let_go(self, request: CData) -> None:
         if lib.fuaio_request_abandon(request):
             self._free(request)
         else:
@@ -118,11 +121,11 @@ class Queue:
                 self._abandoned.remove(request)
                 self._free(request)
 
-    def _free(self, request: Any) -> None:
+    def _free(self, request: CData) -> None:
         _release(self._held.pop(request))
         lib.fuaio_request_free(request)
 
-    def _failure(self, request: Any, code: int) -> Exception:
+    def _failure(self, request: CData, code: int) -> Exception:
         if code == errno.ECHILD:
             return self._foreign()
         if code == errno.ESHUTDOWN:
@@ -144,20 +147,20 @@ class Queue:
         )
 
 
-def _release(buffers: tuple[Any, ...]) -> None:
+def _release(buffers: tuple[CData, ...]) -> None:
     for buffer in buffers:
         ffi.release(buffer)
 
 
 def close_left_over() -> None:
-    """Close the queues of files that were dropped with requests in flight, where they are done now."""
+    """Close the queues of files dropped with requests in flight, where these are done now."""
     for queue in _left_over[:]:
         if queue.close(0):
             _left_over.remove(queue)
 
 
 def _close_all() -> None:
-    """At the end of the interpreter: wait for the kernel, and leave to it what does not come back."""
+    """At the end of the interpreter wait for the kernel; leave to it what does not come back."""
     end = time.monotonic() + _EXIT_S
     for queue in [*_live]:
         while not queue.close():

@@ -310,6 +310,18 @@ unsigned fuaio_queue_in_flight(struct fuaio_queue *q)
 	return count;
 }
 
+unsigned fuaio_queue_promised(struct fuaio_queue *q)
+{
+	unsigned count = 0;
+
+	if (fuaio_drive_enter(q) < 0)
+		return 0;
+	for (const struct fuaio_request *r = q->promised.first; r; r = r->next)
+		count++;
+	fuaio_drive_leave(q);
+	return count;
+}
+
 /* Refuse what begins from now on, and go on until nothing is in flight and nobody inside. */
 static int drain(struct fuaio_queue *q, unsigned wait_ms)
 {

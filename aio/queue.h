@@ -41,6 +41,9 @@ void fuaio_queue_free(struct fuaio_queue *queue);
 /* Requests that the kernel has and has not answered; the queue's flush counts as one. */
 unsigned fuaio_queue_in_flight(struct fuaio_queue *queue);
 
+/* Requests that wait for a flush: writes that are completed but not durable, and flushes asked for. */
+unsigned fuaio_queue_promised(struct fuaio_queue *queue);
+
 /* A request for `iovcnt` buffers, the array copied, the memory not. NULL: no memory, or
  * (-EINVAL in *error) an address, a length or the offset is not aligned. */
 struct fuaio_request *fuaio_request_new(struct fuaio_queue *queue, enum fuaio_op op, bool fua,

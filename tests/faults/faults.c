@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -81,6 +82,14 @@ void faults_forget_rules(void)
 {
 	pthread_mutex_lock(&lock);
 	rule_count = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+void faults_restart(void)
+{
+	pthread_mutex_lock(&lock);
+	rule_count = seen_count = 0;
+	memset(kind_count, 0, sizeof(kind_count));
 	pthread_mutex_unlock(&lock);
 }
 
@@ -344,6 +353,11 @@ static void watch_sqe(int fd, struct io_uring_sqe *sqe)
 static void watch_ring(int fd, unsigned count)
 {
 	struct ring *r = ring_of(fd);
+
+	if (!r) {
+		fprintf(stderr, "faults: ring %d was set up before the faults were installed\n", fd);
+		abort();
+	}
 	unsigned head = *(unsigned *)(r->sq + r->params.sq_off.head);
 	unsigned mask = *(unsigned *)(r->sq + r->params.sq_off.ring_mask);
 

@@ -21,9 +21,10 @@ struct faults_seen {
 
 void faults_install(void *table);
 void faults_remove(void); /* also releases, and forgets rules and records */
-/* The nth (from 1) to nth + times - 1 that match since the last install get this; times -1: all from there. */
+/* The nth (from 1) to nth + times - 1 that match since the last install or restart get this; times -1: all from there. */
 void faults_rule(int kind, int nth, int times, int action, int64_t value);
 void faults_forget_rules(void);
+void faults_restart(void); /* as after an install, for files that are open and idle */
 void faults_release(void);
 
 unsigned faults_seen_count(int kind); /* -1: of all kinds */

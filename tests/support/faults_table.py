@@ -1,4 +1,4 @@
-"""Faults between fuaio.aio and the kernel: tests/faults, made by this machine's compiler and loaded."""
+"""Faults between fuaio.aio and the kernel: tests/faults, compiled here and loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_MS = 20_000
 class Seen:
     """One request as the kernel got it."""
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, record: Any) -> None:  # noqa: ANN401  # cffi has no types
         self.kind = int(record.kind)
         self.flags = int(record.flags)
         self.opcode = int(record.opcode)
@@ -31,7 +31,7 @@ class Seen:
         self.length = int(record.length)
 
     def __repr__(self) -> str:
-        name = "read write flush".split()[self.kind]
+        name = ("read", "write", "flush")[self.kind]
         return f"{name}(flags={self.flags}, {self.length} at {self.offset})"
 
 
@@ -44,7 +44,7 @@ class Faults:
         self._lib = self._ffi.dlopen(str(library))
 
     def install(self) -> None:
-        """Put the faults between, without rules; what is asked once in a process is asked before."""
+        """Put the faults between, without rules, after what is asked once in a process."""
         from fuaio.aio import available
         from fuaio.aio._core import lib
 
@@ -62,6 +62,10 @@ class Faults:
     def forget_rules(self) -> None:
         """No rule any more."""
         self._lib.faults_forget_rules()
+
+    def restart(self) -> None:
+        """No rule, nothing seen, counted from 1 again; files stay open."""
+        self._lib.faults_restart()
 
     def release(self) -> None:
         """Give back the completions that are held."""
