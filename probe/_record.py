@@ -16,6 +16,9 @@ SCHEMA_VERSION = "1.0"
 # A report has some fifty facts. What is larger is no report, and is not read to its end.
 MAX_BYTES = 16 * 1024 * 1024
 
+# A report is six deep; this is only where an error points at.
+_DEEP = 100
+
 # (?![\s\S]) is the end of the text in Python's and in ECMA's regular expressions alike;
 # in Python, $ would let a final newline through.
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*(?![\s\S])"
@@ -185,13 +188,13 @@ def _malformed(data: bytes, error: msgspec.DecodeError) -> str:
 
 
 def _nesting_place(data: bytes) -> str:
-    """Name the byte at which *data*, which was too deep for the decoder, is at its deepest."""
-    depth = deepest = place = 0
+    """Name the byte at which *data*, which was too deep for the decoder, is far too deep."""
+    depth = 0
     for token in re.finditer(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', data, re.DOTALL):
         if token[0] in b"[{":
             depth += 1
-            if depth > deepest:
-                deepest, place = depth, token.start()
         elif token[0] in b"]}":
             depth -= 1
-    return f"byte {place}: nested {deepest} deep, deeper than a report is"
+        if depth > _DEEP:
+            return f"byte {token.start()}: nested more than {_DEEP} deep"
+    return "the top: nested too deep"  # only if the caller itself was at its limit

@@ -1,4 +1,4 @@
-"""Real refusals by kernel and policy: the report names the cause, and a cause is not another one."""
+"""Real refusals by kernel and policy: the report names the cause, and each cause apart."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ IO_SETUP = {"x86_64": 206, "aarch64": 0}
 
 # Run in a child, since a filter and a lowered limit stay for the life of a process.
 CHILD = """
-import sys
-import fuaio.aio  # loaded first: the other user may not be able to read it
-import fuaio.probe
-import fuaio.probe._kernel, fuaio.probe._policy
+import encodings.ascii, sys
+import fuaio.aio, fuaio.probe
+fuaio.probe.gather()  # all is loaded now: another user may not be able to read it
 exec(sys.argv[1])
 report = fuaio.probe.gather(["build", "kernel", "policy"])
 sys.stdout.buffer.write(fuaio.probe.encode_report(report))
@@ -49,7 +48,7 @@ os.setuid(65534)
 
 
 def refuse(number: int, code: int) -> str:
-    """Return Python that puts its process under a filter: system call *number* fails with *code*."""
+    """Return Python that lays a filter on its process: call *number* fails with *code*."""
     load_number, if_equal, return_ = 0x20, 0x15, 0x06
     allow, fail = 0x7FFF0000, 0x00050000 | code
     program = b"".join(

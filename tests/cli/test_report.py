@@ -1,0 +1,54 @@
+"""fuaio report."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fuaio.probe import KNOWN, SECTIONS, decode_report, gather, render
+
+if TYPE_CHECKING:
+    from conftest import Fuaio
+
+
+@pytest.mark.combination
+def test_a_report_is_made_whatever_this_machine_can_do(fuaio: Fuaio) -> None:
+    done = fuaio("report")
+    assert (done.returncode, done.stderr) == (0, b"")
+    names = [line.split()[0] for line in done.stdout.decode().splitlines()[2:]]
+    assert sorted(names) == sorted(".".join(key) for key in KNOWN)
+
+
+@pytest.mark.parametrize("format_", ["text", "macros", "markdown", "json"])
+def test_each_format_is_the_rendering_of_the_record(fuaio: Fuaio, format_: str) -> None:
+    done = fuaio("report", "--format", format_, "--section", "build")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == render(gather(["build"]), format_)
+
+
+def test_only_the_sections_asked_for_are_told_in_the_usual_order(fuaio: Fuaio) -> None:
+    done = fuaio("report", "--format=json", "--section=policy", "--section=build")
+    assert list(decode_report(done.stdout).sections) == ["build", "policy"]
+
+
+def test_macros_carry_the_prefix(fuaio: Fuaio) -> None:
+    done = fuaio("report", "--format", "macros", "--macro-prefix", "DEMO_", "--section", "build")
+    lines = done.stdout.decode().splitlines()[1:]
+    assert lines
+    assert all(line.startswith("#define DEMO_") for line in lines)
+
+
+def test_json_can_be_asked_again(fuaio: Fuaio) -> None:
+    report = fuaio("report", "--format", "json").stdout
+    live = fuaio("check", "pwritev2", "engine:threads")
+    saved = fuaio("check", "pwritev2", "engine:threads", "--report", "-", stdin=report)
+    assert (saved.returncode, saved.stdout) == (live.returncode, live.stdout)
+    assert json.loads(report)["sections"].keys() == set(SECTIONS)
+
+
+def test_the_help_tells_what_each_fact_means(fuaio: Fuaio) -> None:
+    shown = fuaio("report", "--help").stdout.decode()
+    for known in KNOWN.values():
+        assert f"{known.section}.{known.name}: {known.meaning}" in shown
