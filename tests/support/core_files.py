@@ -1,0 +1,78 @@
+"""Files on one engine for the fault tests, and what must hold of each after a fault."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from faults_table import ANSWER, WRITE, Faults
+from fuaio.aio import File, Fua, aligned_buffer, open_file
+from fuaio.aio._core import lib
+
+BLOCK = 4096
+DSYNC = os.RWF_DSYNC
+
+
+def block(number: int, length: int = BLOCK) -> memoryview:
+    """*length* bytes of memory that O_DIRECT takes, which tell *number* at every place."""
+    buffer = memoryview(aligned_buffer(length))
+    pattern = bytes((number * 37 + place * 11) % 251 + 1 for place in range(min(length, 251)))
+    buffer[:] = (pattern * (length // len(pattern) + 1))[:length]
+    return buffer
+
+
+def make(path: Path, length: int = 64 * BLOCK) -> Path:
+    """A file of zeros whose blocks are written."""
+    path.write_bytes(bytes(length))
+    return path
+
+
+@contextmanager
+def opened(path: Path, engine: str, **options: bool | int) -> Iterator[File]:
+    """Open *path* and, at the end, look that nothing is in flight, waits or is held."""
+    with open_file(path, "r+", engine=engine, **options) as file:  # type: ignore[arg-type]
+        yield file
+        assert_idle(file)
+
+
+@contextmanager
+def emulating(
+    path: Path, engine: str, faults: Faults, **options: bool | int
+) -> Iterator[File]:
+    """The same, on a kernel that does not know the flag: FUA writes are a write and a flush."""
+    with opened(path, engine, **options) as file:
+        if file.can_fua is Fua.NATIVE:
+            faults.rule(WRITE, ANSWER, -errno.EOPNOTSUPP, nth=1 + len(faults.seen(WRITE)))
+            file.pwrite(block(0), 0, fua=True)
+        assert file.can_fua is Fua.EMULATED
+        faults.restart()
+        yield file
+
+
+def assert_idle(file: File) -> None:
+    """Nothing in flight, nothing waits for a flush, no buffer is held."""
+    queue = file._queue
+    assert lib.fuaio_queue_in_flight(queue._queue) == 0
+    assert lib.fuaio_queue_promised(queue._queue) == 0
+    assert queue._held == {}
+    assert queue._abandoned == []
+
+
+def wait_promised(file: File, count: int) -> None:
+    """Wait until *count* requests of *file* are known to wait for a flush."""
+    end = time.monotonic() + 20
+    while lib.fuaio_queue_promised(file._queue._queue) != count:
+        assert time.monotonic() < end, f"{count} requests never waited for a flush"
+        os.sched_yield()
+
+
+@contextmanager
+def threads(count: int = 16) -> Iterator[Callable[..., Future[int]]]:
+    """Call it to run a function in a thread of its own."""
+    with ThreadPoolExecutor(count) as pool:
+        yield pool.submit
