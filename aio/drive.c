@@ -347,6 +347,7 @@ int fuaio_queue_close(struct fuaio_queue *q, unsigned wait_ms)
 	rc = q->closed ? 1 : drain(q, wait_ms);
 	if (!rc) {
 		q->closed = true;
+		fuaio_rules_shut(q);
 		q->options.ops->close(q->engine, false);
 	}
 	pthread_mutex_unlock(&q->lock);

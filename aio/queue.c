@@ -198,6 +198,22 @@ void fuaio_rules_abandon(struct fuaio_queue *q, struct fuaio_request *request)
 		finish(request, -ECANCELED);
 }
 
+/* Nothing is in flight. What is left belongs to threads between two waits: they must not come
+ * back to an engine that is closed, and to a descriptor that may be another file's by then. */
+void fuaio_rules_shut(struct fuaio_queue *q)
+{
+	struct fuaio_list *lists[] = { &q->queued, &q->promised };
+
+	for (unsigned i = 0; i < 2; i++) {
+		while (lists[i]->first) {
+			struct fuaio_request *r = lists[i]->first;
+
+			list_remove(lists[i], r);
+			finish(r, -ESHUTDOWN);
+		}
+	}
+}
+
 /* ---- into a slot ---- */
 
 /* What the engine has to answer. A flush in a thread of ours is not among it. */

@@ -72,6 +72,7 @@ void fuaio_rules_put_back(struct fuaio_queue *q, struct fuaio_slot *slot);
 void fuaio_rules_complete(struct fuaio_queue *q, struct fuaio_slot *slot, int64_t result);
 void fuaio_rules_give_up(struct fuaio_queue *q, struct fuaio_slot *slot, int error);
 void fuaio_rules_abandon(struct fuaio_queue *q, struct fuaio_request *request);
+void fuaio_rules_shut(struct fuaio_queue *q);
 bool fuaio_rules_flush_due(const struct fuaio_queue *q);
 enum fuaio_op fuaio_rules_flush_begin(struct fuaio_queue *q);
 void fuaio_rules_flush_done(struct fuaio_queue *q, int64_t result);
