@@ -170,9 +170,10 @@ struct fuaio_request *fuaio_request_new(struct fuaio_queue *q, enum fuaio_op op,
 	request->op = op;
 	request->fua = fua;
 	request->offset = offset;
-	request->iovcnt = iovcnt;
 	for (unsigned i = 0; i < iovcnt; i++) {
-		request->iov[i] = iov[i];
+		if (!iov[i].iov_len)
+			continue; /* IOV_MOST of these would be answered 0: a full disk, or the end of the file */
+		request->iov[request->iovcnt++] = iov[i];
 		request->length += iov[i].iov_len;
 	}
 	return request;
