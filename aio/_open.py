@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio._core import ffi, lib
@@ -29,6 +30,7 @@ _MODES = {
     "w+": os.O_RDWR | os.O_CREAT,  # emptied later, when nothing else can fail
     "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }
+_NO_OFFSETS = "neither a regular file nor a block device"
 _DEPTH_MOST = 32767  # io_uring takes 32768 entries, and one is the flush's
 
 
@@ -67,6 +69,7 @@ def open_file(
     """
     flags = _check(mode, engine, depth)
     close_left_over()
+    queue = None
     opened = (
         _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
     )
@@ -78,6 +81,8 @@ def open_file(
         if flags & os.O_CREAT:
             _sync_with_folder(opened)
     except BaseException:
+        if queue is not None:
+            lib.fuaio_queue_close(queue, 0)  # nothing is in flight
         os.close(opened.fd)
         if opened.created:
             os.unlink(opened.name)
@@ -103,6 +108,7 @@ def _check(mode: str, engine: str, depth: int) -> int:
 
 def _open(path: _Path, flags: int, direct: bool) -> _Opened:
     name = os.fsdecode(path)
+    _refuse_what_has_no_offsets(name)
     flags |= os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
     created = False
     try:
@@ -117,13 +123,35 @@ def _open(path: _Path, flags: int, direct: bool) -> _Opened:
     return _Opened(fd, name, created)
 
 
+def _refuse_what_has_no_offsets(name: str) -> None:
+    """Before it is opened: a FIFO would wait for its other end, a tape would rewind."""
+    try:
+        kind = os.stat(name).st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind) or stat.S_ISDIR(kind)):
+        raise OSError(errno.ESPIPE, _NO_OFFSETS, name)
+
+
 def _create(name: str, flags: int) -> tuple[int, bool]:
     try:
-        return os.open(name, flags | os.O_EXCL, 0o666), True
+        fd = os.open(name, (flags | os.O_EXCL) & ~os.O_DIRECT, 0o666)
     except FileExistsError:
         if flags & os.O_EXCL:
             raise
-    return os.open(name, flags, 0o666), False
+        return os.open(name, flags, 0o666), False
+    return (_reopen_direct(fd, name, flags) if flags & os.O_DIRECT else fd), True
+
+
+def _reopen_direct(fd: int, name: str, flags: int) -> int:
+    """Where O_DIRECT is refused, the kernel refuses it after it has created the file."""
+    try:
+        return os.open(name, flags & ~(os.O_CREAT | os.O_EXCL))
+    except OSError:
+        os.unlink(name)
+        raise
+    finally:
+        os.close(fd)
 
 
 def _duplicate(fd: int, flags: int, direct: bool) -> _Opened:
@@ -149,7 +177,7 @@ def _ask(opened: _Opened) -> CData:
     facts: CData = ffi.new("struct fuaio_file_facts *")
     code = -lib.fuaio_file_ask(opened.fd, facts)
     if code == errno.ESPIPE:
-        raise OSError(code, "neither a regular file nor a block device", opened.name)
+        raise OSError(code, _NO_OFFSETS, opened.name)
     if code:
         raise OSError(code, os.strerror(code), opened.name)
     return facts
