@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from fuaio.aio._core import ffi
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from typing_extensions import Buffer
 
     from fuaio.aio._core import CData
 
-__all__ = ["aligned_buffer", "exported"]
+__all__ = ["aligned_buffer", "exported", "exported_all", "release"]
 
 
 def aligned_buffer(length: int) -> mmap.mmap:
@@ -44,6 +46,24 @@ def exported(data: Buffer, *, writable: bool = False) -> CData:
     except (BufferError, ValueError, TypeError) as error:
         raise TypeError(_why_not(data, writable)) from error
     return memory
+
+
+def exported_all(buffers: Sequence[Buffer], *, writable: bool) -> tuple[CData, ...]:
+    """Export each of *buffers*; where one cannot be, none stays exported."""
+    held: list[CData] = []
+    try:
+        for buffer in buffers:
+            held.append(exported(buffer, writable=writable))
+    except BaseException:
+        release(held)
+        raise
+    return tuple(held)
+
+
+def release(held: Iterable[CData]) -> None:
+    """End the exports: the buffers can be resized and freed again."""
+    for memory in held:
+        ffi.release(memory)
 
 
 def _why_not(data: object, writable: bool) -> str:

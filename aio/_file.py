@@ -9,7 +9,7 @@ import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
-from fuaio.aio._buffers import aligned_buffer, exported
+from fuaio.aio._buffers import aligned_buffer, exported, exported_all
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError
 
@@ -210,8 +210,11 @@ class File:
 
     def __del__(self) -> None:
         """Close it late, with a warning; requests in flight keep what they need."""
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        finally:  # a filter may make an error of it
             self._closed = True
             self._queue.leave_over()
 
@@ -224,15 +227,13 @@ class File:
         self._queue.check_open()
         if offset < 0:
             raise ValueError(f"offset {offset} is negative; count from the start of the file")
-        held: list[CData] = []
-        iov = ffi.new("struct iovec[]", len(buffers))
-        for slot, buffer in zip(iov, buffers, strict=True):
-            memory = exported(buffer, writable=op == lib.FUAIO_READ)
-            held.append(memory)
-            slot.iov_base, slot.iov_len = memory, len(memory)
-        if not any(slot.iov_len for slot in iov):
+        held = exported_all(buffers, writable=op == lib.FUAIO_READ)
+        if not any(map(len, held)):
             return 0
-        done = self._queue.run(op, fua, offset, iov, len(held), tuple(held))
+        iov = ffi.new("struct iovec[]", len(held))
+        for slot, memory in zip(iov, held, strict=True):
+            slot.iov_base, slot.iov_len = memory, len(memory)
+        done = self._queue.run(op, fua, offset, iov, len(held), held)
         if done is None:
             raise AlignmentError(self._misalignment(buffers, offset))
         return done

@@ -17,6 +17,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from fuaio.aio._buffers import release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import ClosedError, DurabilityError
 
@@ -38,6 +39,7 @@ class Queue:
     def __init__(self, queue: CData, fd: int, name: str) -> None:
         self._queue = queue
         self._fd = fd
+        self._pid = os.getpid()
         self.name = name
         self._held: dict[CData, tuple[CData, ...]] = {}
         self._abandoned: list[CData] = []
@@ -50,9 +52,11 @@ class Queue:
         return self._fd
 
     def check_open(self) -> None:
-        """Raise `ClosedError` once the file is closed."""
+        """Raise `ClosedError` once the file is closed, and in a forked child."""
         if self._fd < 0:
             raise ClosedError(f"{self.name}: the file is closed")
+        if self._pid != os.getpid():
+            raise self._foreign()
 
     @property
     def write_flags(self) -> int:
@@ -73,9 +77,13 @@ class Queue:
         if self._abandoned:
             self._sweep()
         error = ffi.new("int *")
-        request = lib.fuaio_request_new(self._queue, op, fua, offset, iov, count, error)
+        try:
+            request = lib.fuaio_request_new(self._queue, op, fua, offset, iov, count, error)
+        except BaseException:  # an argument that is no C integer
+            release(buffers)
+            raise
         if not request:
-            _release(buffers)
+            release(buffers)
             if error[0] == -errno.EINVAL:
                 return None
             raise MemoryError(f"no memory for a request of {count} buffers")
@@ -122,7 +130,7 @@ class Queue:
                 self._free(request)
 
     def _free(self, request: CData) -> None:
-        _release(self._held.pop(request))
+        release(self._held.pop(request))
         lib.fuaio_request_free(request)
 
     def _failure(self, request: CData, code: int) -> Exception:
@@ -145,11 +153,6 @@ class Queue:
         return ClosedError(
             f"{self.name}: opened by another process; a forked child must open the file itself"
         )
-
-
-def _release(buffers: tuple[CData, ...]) -> None:
-    for buffer in buffers:
-        ffi.release(buffer)
 
 
 def close_left_over() -> None:
