@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from command import Fuaio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fuaio.cli._main import run
-
-if TYPE_CHECKING:
-    from conftest import Fuaio
 
 VALID = {
     "schema_version": "1.0",

@@ -7,14 +7,11 @@ import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from command import Fuaio
 
 from fuaio.probe import gather
-
-if TYPE_CHECKING:
-    from conftest import Fuaio
 
 
 def write(path: Path, **states: str) -> str:

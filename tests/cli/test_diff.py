@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from conftest import Fuaio
+from command import Fuaio
 
 
 def changed(saved: Path, name: str, **changes: object) -> Path:

@@ -9,15 +9,12 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from command import Fuaio
 
 from fuaio import __version__
 from fuaio.cli import _entry
-
-if TYPE_CHECKING:
-    from conftest import Fuaio
 
 # Breaks something, then runs the command in the same process.
 AFTER = "import sys; {change}; from fuaio.cli._entry import main; sys.exit(main())"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
+from command import Fuaio
 
 from fuaio.probe import KNOWN, SECTIONS, decode_report, gather, render
-
-if TYPE_CHECKING:
-    from conftest import Fuaio
 
 
 @pytest.mark.combination

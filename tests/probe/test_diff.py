@@ -95,10 +95,9 @@ def test_only_the_sections_asked_for_are_compared() -> None:
     assert [d.section for d in compare(first, second, ["kernel"])] == ["kernel"]
 
 
-@pytest.mark.parametrize(("order", "word"), [(1, "second"), (-1, "first")])
-def test_a_report_without_the_section_is_refused_and_not_taken_for_equal(
-    order: int, word: str
-) -> None:
-    pair = [report(capability("yes")), report(section="kernel")][::order]
-    with pytest.raises(ReportError, match=f"the {word} report has no section build"):
-        compare(*pair)
+def test_a_report_without_the_section_is_refused_and_not_taken_for_equal() -> None:
+    whole, other = report(capability("yes")), report(section="kernel")
+    with pytest.raises(ReportError, match="the second report has no section build"):
+        compare(whole, other)
+    with pytest.raises(ReportError, match="the first report has no section build"):
+        compare(other, whole)
