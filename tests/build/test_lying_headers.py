@@ -105,8 +105,9 @@ def test_a_reconfigure_sees_that_a_library_came(
     shared.unlink()
     shared.symlink_to("no-such-library")
     answers = private_probe.configure(CC=str(compiler_without_library))
-    assert answers.of(library) == "no library-missing"
+    assert answers.of(library) == "no library-missing", answers.output
     shared.unlink()
     shared.symlink_to(genuine)
     compiler_without_library.with_suffix(".finds-all").touch()
-    assert private_probe.reconfigure().of(library) == "yes ok"
+    answers = private_probe.reconfigure()
+    assert answers.of(library) == "yes ok", answers.output

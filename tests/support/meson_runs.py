@@ -7,6 +7,7 @@ answer to compare with.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import re
@@ -22,9 +23,8 @@ from needs import need_command
 SOURCE = Path(__file__).parents[2]
 # A build of the tests' own is not to be changed by what the caller builds with.
 OF_THE_CALLER = ("CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH")
-NOT_SOURCE = shutil.ignore_patterns(
-    ".git", "build", "build-*", "builddir", "dist", ".venv*", "__pycache__", ".*_cache"
-)
+# What lies in the root and is no source; .gitignore has the same.
+NOT_SOURCE = (".git", "build", "build-*", "builddir", "dist", "wheelhouse", ".venv*", ".*_cache")
 
 PARENT = """
 project('parent', 'c', meson_version: '>=1.7')
@@ -104,7 +104,12 @@ def succeed(
 
 def copy_source(folder: Path) -> Path:
     """Copy the whole source into *folder*, without what was built there."""
-    shutil.copytree(SOURCE, folder, ignore=NOT_SOURCE)
+
+    def ignored(path: str, names: list[str]) -> set[str]:
+        patterns = NOT_SOURCE if Path(path) == SOURCE else ("__pycache__", ".*_cache")
+        return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+
+    shutil.copytree(SOURCE, folder, ignore=ignored)
     return folder
 
 
