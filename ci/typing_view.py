@@ -10,9 +10,8 @@ knows fuaio's types can see: a run that does not report all of them has not chec
 
 from __future__ import annotations
 
-import re
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 ROOMS = ("aio", "probe", "bench", "cli")
@@ -28,26 +27,22 @@ def sources(root: Path) -> list[tuple[Path, str]]:
     found = [(root / "face.py.in", "fuaio/__init__.py")]
     for room in ROOMS:
         for path in sorted((root / room).rglob("*.py*")):
-            if path.suffix == ".py" or path.suffix == ".pyi":
+            if path.suffix in (".py", ".pyi"):
                 found.append((path, f"fuaio/{path.relative_to(root)}"))
-    return [(path, name) for path, name in found if not is_build_tool(path)]
+    return found
 
 
-def is_build_tool(path: Path) -> bool:
-    """Whether Meson runs *path* and does not install it."""
-    listing = path.parent / "meson.build"
-    text = listing.read_text(encoding="utf-8") if listing.exists() else ""
-    return bool(re.search(rf"(files|find_program)\('{re.escape(path.name)}'\)", text))
-
-
-def main(folder: str, *options: str) -> None:
+def main() -> None:
     """Make the view anew, and print the file names in which an error was seeded."""
-    view = Path(folder)
-    shutil.rmtree(view, ignore_errors=True)
+    parser = argparse.ArgumentParser(description="Lay the rooms out as the package.")
+    parser.add_argument("folder", type=Path, help="where the view goes, as a folder fuaio")
+    parser.add_argument("--seeded", action="store_true", help="copies with a type error in each")
+    arguments = parser.parse_args()
+    shutil.rmtree(arguments.folder / "fuaio", ignore_errors=True)
     for path, name in sources(Path(__file__).parents[1]):
-        target = view / name
+        target = arguments.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if "--seeded" in options:
+        if arguments.seeded:
             target.write_text(path.read_text(encoding="utf-8") + SEED, encoding="utf-8")
             print(target)
         else:
@@ -55,4 +50,4 @@ def main(folder: str, *options: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
