@@ -104,6 +104,17 @@ static void record(int kind, int opcode, int flags, int64_t offset, const struct
 	pthread_cond_broadcast(&changed);
 }
 
+/* A rule that asks for more than the request has leaves it whole. */
+static const struct rule *match_transfer(int kind, const struct iovec *iov, unsigned iovcnt)
+{
+	const struct rule *r = match(kind);
+	int64_t length = 0;
+
+	for (unsigned i = 0; i < iovcnt; i++)
+		length += (int64_t)iov[i].iov_len;
+	return r && r->action == FAULTS_SHORT && r->value >= length ? NULL : r;
+}
+
 static void shorten(struct iovec *iov, unsigned iovcnt, size_t length)
 {
 	for (unsigned i = 0; i < iovcnt; i++) {
@@ -228,7 +239,7 @@ static void watch_iocb(uintptr_t engine, struct iocb *iocb)
 	} else {
 		iovcnt = 0;
 	}
-	r = match(kind);
+	r = match_transfer(kind, iov, iovcnt);
 	record(kind, iocb->aio_lio_opcode, flags, iocb->aio_offset, iov, iovcnt);
 	if (r && r->action == FAULTS_SHORT && r->value)
 		shorten(iov, iovcnt, really((int)iocb->aio_fildes, r->value));
@@ -341,10 +352,11 @@ static void watch_sqe(int fd, struct io_uring_sqe *sqe)
 	struct iovec *iov = (struct iovec *)(uintptr_t)sqe->addr;
 	bool transfers = sqe->opcode == IORING_OP_WRITEV || sqe->opcode == IORING_OP_READV;
 	int kind = sqe->opcode == IORING_OP_WRITEV ? FAULTS_WRITE : transfers ? FAULTS_READ : FAULTS_FLUSH;
-	const struct rule *r = match(kind);
+	unsigned iovcnt = transfers ? sqe->len : 0;
+	const struct rule *r = match_transfer(kind, iov, iovcnt);
 
 	record(kind, sqe->opcode, transfers ? (int)sqe->rw_flags : (int)sqe->fsync_flags, (int64_t)sqe->off, iov,
-	       transfers ? sqe->len : 0);
+	       iovcnt);
 	if (r && r->action == FAULTS_SHORT && r->value)
 		shorten(iov, sqe->len, really(sqe->fd, r->value));
 	plan((uintptr_t)fd, sqe->user_data, r);
@@ -359,9 +371,10 @@ static void watch_ring(int fd, unsigned count)
 		abort();
 	}
 	unsigned head = *(unsigned *)(r->sq + r->params.sq_off.head);
+	unsigned tail = *(unsigned *)(r->sq + r->params.sq_off.tail);
 	unsigned mask = *(unsigned *)(r->sq + r->params.sq_off.ring_mask);
 
-	while (count--)
+	for (; count-- && head != tail;)
 		watch_sqe(fd, &r->sqes[head++ & mask]);
 }
 
@@ -381,12 +394,14 @@ static int hook_io_uring_enter(int fd, unsigned to_submit, unsigned min_complete
 	if (r && r->action == FAULTS_TAKE && to_submit > r->value)
 		to_submit = (unsigned)r->value;
 	watch_ring(fd, to_submit);
+	/* Under the lock, or another thread would see the same entries and record them again. */
+	rc = to_submit ? real.io_uring_enter(fd, to_submit, 0, 0, NULL, 0) : 0;
 	pthread_mutex_unlock(&lock);
-	if (r || has_ready((uintptr_t)fd))
-		rc = to_submit ? real.io_uring_enter(fd, to_submit, 0, 0, NULL, 0) : 0;
-	else
-		rc = real.io_uring_enter(fd, to_submit, min_complete, flags, arg, arg_size);
-	return r && r->action == FAULTS_LIE ? (int)r->value : rc;
+	if (r && r->action == FAULTS_LIE)
+		return (int)r->value;
+	if (rc == (int)to_submit && min_complete && !r && !has_ready((uintptr_t)fd))
+		real.io_uring_enter(fd, 0, min_complete, flags, arg, arg_size);
+	return rc;
 }
 
 static unsigned hook_completions(int fd, void *ring, struct fuaio_completion *out, unsigned most)
@@ -430,7 +445,7 @@ static const struct rule *watch_plain(int kind, int opcode, int flags, int64_t o
 	const struct rule *r;
 
 	pthread_mutex_lock(&lock);
-	r = match(kind);
+	r = match_transfer(kind, iov, iovcnt);
 	record(kind, opcode, flags, offset, iov, iovcnt);
 	pthread_mutex_unlock(&lock);
 	return r;

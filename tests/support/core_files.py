@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faults_table import ANSWER, WRITE, Faults
+
 from fuaio.aio import File, Fua, aligned_buffer, open_file
 from fuaio.aio._core import lib
 
