@@ -234,9 +234,13 @@ def _has_seccomp_filter() -> bool:
     return _status("Seccomp") == "2"
 
 
+# UTF-8 is in every interpreter from its start: the codec of ASCII would be loaded when an engine is
+# refused, which a process that gave up its rights or changed its root may not be able to.
+
+
 def _status(key: str) -> str | None:
     try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     return next((line.split()[1] for line in lines if line.startswith(f"{key}:")), None)
@@ -244,6 +248,6 @@ def _status(key: str) -> str | None:
 
 def _number(sysctl: str) -> int | None:
     try:
-        return int(Path("/proc/sys", sysctl).read_text(encoding="ascii"))
+        return int(Path("/proc/sys", sysctl).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
