@@ -19,12 +19,13 @@ const struct fuaio_engine_ops fuaio_engine_linux_aio = {
 #include <errno.h>
 #include <libaio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct linux_aio {
 	void *ctx;
-	unsigned first, count; /* prepared and not yet taken: pending[first .. first + count) */
-	struct iocb *iocbs;    /* one for each slot */
-	void **pending;
+	struct iocb *iocbs; /* one for each slot */
+	void **pending;     /* the first `count`: prepared and not yet taken */
+	unsigned count;
 };
 
 #if HAVE_IO_PREP_PWRITEV2
@@ -104,9 +105,7 @@ static void laio_prepare(void *engine, const struct fuaio_slot *slot)
 		break;
 	}
 	iocb->data = (void *)(uintptr_t)slot->index;
-	if (!aio->count)
-		aio->first = 0;
-	aio->pending[aio->first + aio->count++] = iocb;
+	aio->pending[aio->count++] = iocb;
 }
 
 static int laio_submit(void *engine, unsigned wait_ms)
@@ -117,10 +116,10 @@ static int laio_submit(void *engine, unsigned wait_ms)
 	(void)wait_ms;
 	if (!aio->count)
 		return 0;
-	taken = fuaio_syscalls.io_submit(aio->ctx, (long)aio->count, aio->pending + aio->first);
+	taken = fuaio_syscalls.io_submit(aio->ctx, (long)aio->count, aio->pending);
 	if (taken > 0) {
-		aio->first += (unsigned)taken;
 		aio->count -= (unsigned)taken;
+		memmove(aio->pending, aio->pending + taken, aio->count * sizeof(*aio->pending));
 	}
 	return taken;
 }

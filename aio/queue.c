@@ -70,6 +70,15 @@ static void finish_lost(struct fuaio_request *request, int64_t error)
 	finish(request, error);
 }
 
+/* Not an answer to the request. ECANCELED: when a thread ends, io_uring cancels what that
+ * thread submitted and its workers have not begun, also on behalf of others (measured, 6.18). */
+static bool says_again(int64_t result, unsigned *retries)
+{
+	if (result == -EINTR)
+		return true;
+	return (result == -EAGAIN || result == -ECANCELED) && (*retries)++ < FUAIO_MOST_RETRIES;
+}
+
 /* ---- promises, flushes, the latch ---- */
 
 static void promise(struct fuaio_queue *q, struct fuaio_request *request, uint64_t goal)
@@ -142,7 +151,7 @@ static void latch(struct fuaio_queue *q, int64_t error)
 void fuaio_rules_flush_done(struct fuaio_queue *q, int64_t result)
 {
 	q->flushing = false;
-	if (result == -EINTR || (result == -EAGAIN && q->flush_retries++ < FUAIO_MOST_RETRIES))
+	if (says_again(result, &q->flush_retries))
 		return; /* still due, and the next one covers no less */
 	q->flush_retries = 0;
 	if ((result == -EINVAL || result == -EOPNOTSUPP) && !q->engine_cannot_flush) {
@@ -411,9 +420,8 @@ void fuaio_rules_complete(struct fuaio_queue *q, struct fuaio_slot *slot, int64_
 		return;
 	}
 	give_back(q, slot);
-	/* Prepared again from the request, so that no flag is lost. */
-	if (result == -EINTR || (result == -EAGAIN && request->retries++ < FUAIO_MOST_RETRIES)) {
-		requeue(q, request);
+	if (says_again(result, &request->retries)) {
+		requeue(q, request); /* prepared again from the request, so that no flag is lost */
 	} else if (request->op == FUAIO_READ) {
 		read_done(q, request, result);
 	} else if (result > 0) {

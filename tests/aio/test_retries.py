@@ -23,7 +23,7 @@ from fuaio.aio import EngineUnavailableError, Fua, open_file
 from needs import need_engine
 
 RING_ENGINES = pytest.mark.parametrize("engine", ["io_uring", "linux_aio"], indirect=True)
-AGAIN = pytest.mark.parametrize("code", [errno.EINTR, errno.EAGAIN])
+AGAIN = pytest.mark.parametrize("code", [errno.EINTR, errno.EAGAIN, errno.ECANCELED])
 
 
 def flag_of(native: bool) -> int:
