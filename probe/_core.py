@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fuaio.aio._ask import Answer
+    from fuaio.aio._ask import Answer as Answer  # for _kernel.py, which does not import aio
 
 
 def load_core() -> str:

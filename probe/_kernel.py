@@ -16,7 +16,7 @@ from fuaio.probe._proc import read_text
 from fuaio.probe._record import Fact, State
 
 if TYPE_CHECKING:
-    from fuaio.aio._ask import Answer
+    from fuaio.probe._core import Answer
 
 _CALL = {"io_uring": "io_uring_setup", "linux_aio": "io_setup", "threads": "pwritev2"}
 _HELPER = {"io_uring": "luring_has_fua", "linux_aio": "laio_has_fua"}
