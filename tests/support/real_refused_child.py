@@ -19,12 +19,11 @@ import sys
 from collections.abc import Callable
 
 # All that is needed is loaded before the steps: another user may not be able to read it.
-import fuaio.probe._kernel
-import fuaio.probe._policy
+import fuaio.probe._kernel as kernel_section
+import fuaio.probe._policy as policy_section
 from fuaio.aio import EngineUnavailableError, File, aligned_buffer, available, open_file
 from fuaio.probe import ENGINES, encode_report, gather
 
-NOBODY = 65534
 BLOCK = 4096
 CANNOT = 77
 
@@ -35,6 +34,7 @@ NUMBERS = {
     "io_setup": {"x86_64": 206, "aarch64": 0},
 }
 MACHINE = os.uname().machine
+LOADED = (kernel_section, policy_section)
 libc = ctypes.CDLL(None, use_errno=True)
 held: list[File] = []
 
@@ -79,11 +79,12 @@ def refuse(calls: str, code: str) -> None:
     checked(libc.prctl(set_seccomp, filter_mode, ctypes.byref(program), 0, 0))
 
 
-def nobody() -> None:
-    """Another user without a capability, in the group of that number."""
+def become(user: str) -> None:
+    """Go on as the user of this number, without a capability, in the group of the same number."""
+    number = int(user)
     os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.setresgid(number, number, number)
+    os.setresuid(number, number, number)
 
 
 def memlock(limit: str) -> None:
@@ -91,11 +92,17 @@ def memlock(limit: str) -> None:
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (int(limit), int(limit)))
 
 
-def hold_rings(path: str) -> None:
+def ask() -> None:
+    """Let fuaio ask what it asks once in a process, on a ring that goes again."""
+    available()
+
+
+def hold_rings() -> None:
     """Open files on rings until the kernel gives no more."""
+    memory_file = os.memfd_create("fuaio")
     while True:
         try:
-            held.append(open_file(path, "r+", engine="io_uring", depth=1))
+            held.append(open_file(memory_file, "r+", engine="io_uring", depth=1))
         except EngineUnavailableError:
             break
 
@@ -112,7 +119,8 @@ def hold_contexts() -> None:
 
 STEPS: dict[str, Callable[..., None]] = {
     "refuse": refuse,
-    "nobody": nobody,
+    "become": become,
+    "ask": ask,
     "memlock": memlock,
     "hold-rings": hold_rings,
     "hold-contexts": hold_contexts,
