@@ -10,6 +10,14 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=$root/build
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1
 
+# Where ci/prefixes puts headers. pkg-config takes no blanks in a path, so that they cannot lie in a
+# checkout whose path has some.
+FUAIO_PREFIXES=$build/prefixes
+if [[ $build = *[!a-zA-Z0-9/._+-]* ]]; then
+  FUAIO_PREFIXES=${XDG_CACHE_HOME:-$HOME/.cache}/fuaio/prefixes-$(cksum <<<"$root" | cut -d' ' -f1)
+fi
+export FUAIO_PREFIXES
+
 say() { printf '%s\n' "$*"; }
 
 fail() { # STATUS MESSAGE...

@@ -6,12 +6,12 @@ Each entry of mutations.toml breaks one rule in a copy of the sources. The copy 
 release, and of the tests that the entry names at least one must fail; all pass without it. WORDS
 select the entries whose name contains one of them.
 
-A test is what pytest is given, or core:NAME for a program of tests/core as Meson names it.
+A test is what pytest is given, or core:NAME for a program of tests/core as Meson names it. An entry
+with headers = "ablated" is built against headers without the writev2 helpers.
 """
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
 import subprocess
@@ -43,6 +43,7 @@ class Mutation:
     old: str
     new: str
     tests: tuple[str, ...]
+    headers: str = "genuine"
 
     def applied_to(self, text: str) -> str:
         """Give *text* with the rule broken."""
@@ -61,9 +62,10 @@ def load_mutations(path: Path) -> list[Mutation]:
 class Copy:
     """A copy of the sources with a build folder and an installation of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         """Copy, configure and build in *folder*, which is made anew."""
         self.folder = folder
+        self.environment = environment
         self.source = folder / "source"
         self.meson = folder / "meson"
         self.installed = folder / "installed"
@@ -80,7 +82,9 @@ class Copy:
 
     def _do(self, *command: str | Path) -> None:
         """Run a step that must succeed."""
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             told = (done.stdout + done.stderr)[-3000:]
             raise HarnessError(f"{' '.join(map(str, command))}:\n{told}")
@@ -108,7 +112,7 @@ class Copy:
         """Run tests; give how they failed, or an empty string."""
         # No bytecode: it is told apart by seconds, and a mutant may live shorter than one.
         paths = {"PYTHONPATH": str(self.installed), "PYTHONDONTWRITEBYTECODE": "1"}
-        environment = {**os.environ, **paths}
+        environment = {**self.environment, **paths}
         try:
             done = subprocess.run(
                 command,
@@ -147,40 +151,59 @@ def noticed(copy: Copy, mutation: Mutation) -> str:
         path.write_text(before, encoding="utf-8")
 
 
+def environment_for(headers: str) -> dict[str, str]:
+    """Give the variables under which a build finds these *headers*."""
+    names = f"libaio-{headers} liburing-{headers}"
+    script = f'variables=$("$0" env {names}) && eval "$variables" && env -0'
+    printed = subprocess.run(
+        ["bash", "-c", script, ROOT / "ci" / "prefixes"], capture_output=True, text=True, check=True
+    )
+    return dict(pair.split("=", 1) for pair in printed.stdout.split("\0") if pair)
+
+
+def check(free: queue.SimpleQueue[Copy], mutation: Mutation) -> bool:
+    """Print how a *mutation* fared in a copy that is *free*; True if it was noticed."""
+    copy = free.get()
+    began = time.monotonic()
+    try:
+        how = noticed(copy, mutation)
+    except HarnessError as error:
+        print(f"BROKEN    {mutation.name}: {error}", flush=True)
+        return False
+    finally:
+        free.put(copy)
+    word = "noticed" if how else "SURVIVED"
+    spent = time.monotonic() - began
+    print(f"{word:9} {spent:5.1f} s  {mutation.name}  [{how}]", flush=True)
+    return bool(how)
+
+
+def check_all(folder: Path, headers: str, mutations: list[Mutation]) -> int:
+    """Check the *mutations* of builds against these *headers*; give how many were noticed."""
+    environment = environment_for(headers)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        names = range(min(WORKERS, len(mutations)))
+        copies = list(pool.map(lambda name: Copy(folder / f"{headers}-{name}", environment), names))
+        tests = tuple(dict.fromkeys(test for entry in mutations for test in entry.tests))
+        if failure := copies[0].failing(tests):
+            print(f"The tests fail without a mutation ({headers} headers): {failure}")
+            return 0
+        free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for copy in copies:
+            free.put(copy)
+        return sum(pool.map(lambda entry: check(free, entry), mutations))
+
+
 def main(build: str, *words: str) -> int:
     """Check every mutation; 0 if all were noticed."""
     table = load_mutations(ROOT / "ci" / "mutations.toml")
     chosen = [entry for entry in table if not words or any(word in entry.name for word in words)]
-    folders = [Path(build) / f"copy-{number}" for number in range(WORKERS)]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        copies = list(pool.map(Copy, folders))
-        tests = tuple(dict.fromkeys(test for entry in chosen for test in entry.tests))
-        if failure := copies[0].failing(tests):
-            print(f"The tests fail without a mutation: {failure}")
-            return 1
-        free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        for copy in copies:
-            free.put(copy)
-
-        def check(mutation: Mutation) -> bool:
-            copy = free.get()
-            began = time.monotonic()
-            try:
-                how = noticed(copy, mutation)
-            except HarnessError as error:
-                how = ""
-                print(f"BROKEN    {mutation.name}: {error}", flush=True)
-            else:
-                word = "noticed" if how else "SURVIVED"
-                spent = f"{time.monotonic() - began:5.1f} s"
-                print(f"{word:9} {spent}  {mutation.name}  [{how}]", flush=True)
-            finally:
-                free.put(copy)
-            return bool(how)
-
-        results = list(pool.map(check, chosen))
-    print(f"{sum(results)} of {len(results)} mutations noticed")
-    return 0 if results and all(results) else 1
+    count = 0
+    for headers in ("genuine", "ablated"):
+        if entries := [entry for entry in chosen if entry.headers == headers]:
+            count += check_all(Path(build), headers, entries)
+    print(f"{count} of {len(chosen)} mutations noticed")
+    return 0 if chosen and count == len(chosen) else 1
 
 
 if __name__ == "__main__":
