@@ -200,6 +200,17 @@ def test_a_header_that_is_not_of_the_version_that_is_told_is_noted(
     assert "header and library may not belong together" in answers.output
 
 
+def test_the_version_is_told_also_of_a_header_that_does_not_compile(
+    private_probe: Probe, prefixes: Prefixes
+) -> None:
+    prefixes.libaio("broken")
+    prefixes.liburing("broken")
+    prefixes.set_liburing_version("2.9")
+    answers = private_probe.configure()
+    assert answers.facts["liburing_version"]["value"] == "2.9"
+    assert answers.of("libaio_version") == "unknown header-unusable"
+
+
 def test_a_library_that_is_not_there_has_no_version_and_a_reason(probe: Probe) -> None:
     answers = probe.configure("-Dfuaio:libaio=disabled")
     assert answers.of("libaio_version") == "unknown disabled"
