@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from header_prefixes import Prefixes
-from meson_runs import SOURCE, Probe, run, tool
+from meson_runs import SOURCE, Probe, run, succeed, tool
 
 LIBRARIES = ("libaio", "liburing")
 HELPERS = {"libaio": "io_prep_pwritev2", "liburing": "io_uring_prep_writev2"}
@@ -183,3 +185,13 @@ def test_a_cross_build_asks_the_compiler_of_its_cross_file(
     prefixes.liburing("genuine")
     assert probe.reconfigure().of("io_uring_prep_writev2") == "yes ok"
     assert probe.compile().returncode == 0
+
+
+def test_the_folder_with_the_probe_can_be_copied_into_another_project(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(SOURCE / "probe" / "symbols", project / "symbols")
+    shutil.copy(SOURCE / "meson_options.txt", project)
+    (project / "meson.build").write_text("project('mine', 'c', version: '3')\nsubdir('symbols')\n")
+    succeed(tool("meson"), "setup", tmp_path / "build", project)
+    answers = json.loads((tmp_path / "build" / "symbols" / "build.json").read_text())
+    assert {"libaio", "liburing"} <= {fact["name"] for fact in answers["sections"]["build"]}

@@ -118,12 +118,25 @@ def test_flags_that_break_every_program_do_not_make_a_header_missing(
     probe: Probe, prefixes: Prefixes
 ) -> None:
     description = prefixes.folder / "liburing/lib/pkgconfig/liburing.pc"
-    description.write_text(description.read_text() + "Cflags: -include no-such-file.h\n")
-    text = description.read_text().replace("Cflags: -I${includedir}\n", "")
-    description.write_text(text)
+    text = description.read_text()
+    description.write_text(text.replace("-I${includedir}", "-include no-such-file.h"))
     answers = probe.configure(PKG_CONFIG_PATH=str(description.parent))
     assert all_of(answers, "liburing") == {"unknown header-unusable"}
     assert "no-such-file.h" in answers.detail("liburing")
+
+
+@pytest.mark.parametrize(("quote", "answer"), [("", "unknown header-unusable"), ('"', "yes ok")])
+def test_a_prefix_with_a_blank_in_its_path_is_never_answered_with_no(
+    tmp_path: Path, probe: Probe, prefixes: Prefixes, quote: str, answer: str
+) -> None:
+    # Without quotes in its file, pkg-config gives flags that break at the blank.
+    folder = tmp_path / "a blank"
+    prefixes.folder.rename(folder)
+    description = folder / "liburing/lib/pkgconfig/liburing.pc"
+    text = description.read_text().replace(str(prefixes.folder), str(folder))
+    description.write_text(re.sub(r"(-[IL]\S+)", rf"{quote}\1{quote}", text))
+    answers = probe.configure(PKG_CONFIG_PATH=str(description.parent))
+    assert all_of(answers, "liburing") == {answer}
 
 
 def test_what_a_header_declares_and_the_library_lacks_is_missing(
