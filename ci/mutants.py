@@ -24,7 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
-# Seconds. A mutant may hang, which is noticed too; the same tests pass in far less without it.
+# Seconds. A mutant may hang, which is noticed too; no test takes as long without it.
+ONE_TEST_LIMIT_S = 30
 TEST_LIMIT_S = 180
 PYTEST_FAILED = 1
 MESON_FAILED = 1
@@ -104,7 +105,9 @@ class Copy:
                 return failure
         if python:
             options = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
-            command = [sys.executable, "-m", "pytest", *options, *python]
+            # Ends the process, which threads that hang would otherwise keep alive.
+            limit = [f"--timeout={ONE_TEST_LIMIT_S}", "--timeout-method=thread"]
+            command = [sys.executable, "-m", "pytest", *options, *limit, *python]
             return self._failure(command, PYTEST_FAILED)
         return ""
 
@@ -136,7 +139,7 @@ class Copy:
             return next((line.strip() for line in lines if "FAIL" in line), "a C test failed")
         if done.returncode != failed:
             raise HarnessError(f"{' '.join(command)}: {done.returncode}\n{done.stdout[-3000:]}")
-        return next((line for line in lines if line.startswith("FAILED")), lines[-1])
+        return next((line for line in lines if line.startswith("FAILED")), "a test did not end")
 
 
 def noticed(copy: Copy, mutation: Mutation) -> str:
