@@ -204,7 +204,7 @@ def main(build: str, *words: str) -> int:
     count = 0
     for headers in ("genuine", "ablated"):
         if entries := [entry for entry in chosen if entry.headers == headers]:
-            count += check_all(Path(build), headers, entries)
+            count += check_all(Path(build).resolve(), headers, entries)
     print(f"{count} of {len(chosen)} mutations noticed")
     return 0 if chosen and count == len(chosen) else 1
 
