@@ -83,6 +83,8 @@ static int ring_map(struct ring *ring, int fd, struct io_uring_params *params, u
 		close(fd);
 		return rc;
 	}
+	/* From some release on (2.9 is one) the mapping leaves the descriptor to its caller. */
+	ring->uring.ring_fd = fd;
 	/* Otherwise a child would share the rings and could move our heads and tails. */
 	rc = io_uring_ring_dontfork(&ring->uring);
 	if (rc < 0) {
