@@ -112,9 +112,9 @@ ensure_system() { # NEED...: installs what is missing, or says what is and exits
     read -r -a debian <<<"$(packages_of debian "${missing[@]}")"
     say "Installing ${debian[*]}"
     # A third party's source that cannot be reached does not matter: the installation tells.
-    "${administrator[@]}" apt-get update -q || say 'apt-get update failed; going on'
+    "${administrator[@]}" apt-get update -qq || say 'apt-get update failed; going on'
     "${administrator[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends "${debian[@]}" || say 'apt-get install failed'
+      apt-get install -qq -y --no-install-recommends "${debian[@]}" >/dev/null || say 'apt-get install failed'
     mapfile -t missing < <(missing_needs "$@")
     [ "${#missing[@]}" -gt 0 ] || return 0
   fi
