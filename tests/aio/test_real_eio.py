@@ -1,0 +1,127 @@
+"""A device that fails with EIO: nobody is told that a block is durable which is not there."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_losses import (
+    BLOCK,
+    BLOCKS,
+    NOTHING,
+    THREADS,
+    Said,
+    Target,
+    Write,
+    losing_target,
+    write_at_once,
+)
+
+from fuaio.aio import DurabilityError, File, aligned_buffer, open_file
+
+pytestmark = pytest.mark.root
+
+ROUND = 4 * THREADS
+# A loop device passes on what its full memory says; a page cache may make EIO of that.
+FAILURES = {errno.EIO, errno.ENOSPC}
+
+
+def write_with_fua(file: File, data: mmap.mmap, offset: int) -> None:
+    file.pwrite(data, offset, fua=True)
+
+
+def write_and_flush(file: File, data: mmap.mmap, offset: int) -> None:
+    file.pwrite(data, offset)
+    file.flush()
+
+
+@pytest.fixture(params=["raw", "ext4"])
+def target(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Target]:
+    with losing_target(scratch, request.param) as target:
+        yield target
+
+
+def write_rounds(target: Target, engine: str, write: Write, *, direct: bool) -> list[Said]:
+    """Write every block once, in rounds: a file that lost a write is opened again.
+
+    The first round has the blocks that the device keeps, so that it says how success looks.
+    """
+    blocks = list(range(BLOCKS))
+    random.Random(1).shuffle(blocks)
+    kept = [block for block in blocks if not target.loses(block)][:ROUND]
+    rest = [block for block in blocks if block not in kept]
+    rounds = [kept, *(rest[at : at + ROUND] for at in range(0, len(rest), ROUND))]
+    said = []
+    for some in rounds:
+        with open_file(target.path, "r+", engine=engine, direct=direct) as file:
+            said += write_at_once(file, write, target, some)
+    assert sorted(one.block for one in said) == sorted(blocks)
+    assert all(one.error is None for one in said if one.block in kept)
+    return said
+
+
+@pytest.mark.parametrize("write", [write_with_fua, write_and_flush])
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_no_success_is_told_of_a_block_that_is_not_there(
+    target: Target, engine: str, write: Write, direct: bool
+) -> None:
+    said = write_rounds(target, engine, write, direct=direct)
+    failed = {one.block: one.error.errno for one in said if one.error is not None}
+    told_wrong = [
+        one.block
+        for one in said
+        if one.block not in failed and target.on_device(one.block) != one.data
+    ]
+    assert told_wrong == []
+    # And the device did what it is here for.
+    lost = {block for block in range(BLOCKS) if target.loses(block)}
+    assert all(target.on_device(block) == NOTHING for block in lost)
+    assert set(failed.values()) <= FAILURES
+    if direct:
+        assert set(failed) == lost  # an error there is its own write's
+    else:
+        assert set(failed) >= lost
+
+
+def attempt_to_lose(file: File, target: Target) -> OSError:
+    """Write a block that the device loses, durably, and give the error of that."""
+    with pytest.raises(OSError) as failure:
+        file.pwrite(aligned_buffer(BLOCK), target.offset(1), fua=True)
+    assert failure.value.errno in FAILURES
+    return failure.value
+
+
+def test_a_page_cache_file_that_lost_a_write_promises_nothing_until_opened_again(
+    target: Target, engine: str
+) -> None:
+    data = aligned_buffer(BLOCK)
+    data[:] = b"k" * BLOCK
+    with open_file(target.path, "r+", engine=engine) as file:
+        first = attempt_to_lose(file, target)
+        for promise in (
+            lambda: file.pwrite(data, target.offset(2), fua=True),
+            file.flush,
+            lambda: file.flush(metadata=True),
+        ):
+            with pytest.raises(DurabilityError) as refused:
+                promise()
+            assert refused.value.errno == first.errno
+        assert file.pwrite(data, target.offset(4)) == BLOCK  # nothing is promised of this one
+    with open_file(target.path, "r+", engine=engine) as file:
+        assert file.pwrite(data, target.offset(6), fua=True) == BLOCK
+        file.flush()
+    assert target.on_device(4) == target.on_device(6) == bytes(data)
+
+
+def test_a_direct_write_that_is_lost_takes_no_other_with_it(target: Target, engine: str) -> None:
+    data = aligned_buffer(BLOCK)
+    data[:] = b"k" * BLOCK
+    with open_file(target.path, "r+", engine=engine, direct=True) as file:
+        assert not isinstance(attempt_to_lose(file, target), DurabilityError)
+        assert file.pwrite(data, target.offset(2), fua=True) == BLOCK
+        file.flush()
+    assert target.on_device(2) == bytes(data)
