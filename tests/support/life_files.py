@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from faults_table import HOLD, WRITE, Faults
+
+from fuaio.aio import File
+from fuaio.aio._core import lib
 
 
 def descriptors() -> dict[int, str]:
@@ -20,3 +31,65 @@ def descriptors() -> dict[int, str]:
 def aio_contexts() -> int:
     """How many contexts of Linux AIO this process has: each is mapped."""
     return Path("/proc/self/maps").read_text().count("/[aio]")
+
+
+class LeftBySignalError(Exception):
+    """What the signal handler of `leave_held_write` raises."""
+
+
+def leave_held_write(file: File, data: bytearray, faults: Faults) -> None:
+    """Write *data* durably, and leave the call by a signal: its completion is withheld.
+
+    For engines whose requests the kernel performs by itself; in the main thread only.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise LeftBySignalError
+
+    def send() -> None:
+        faults.wait_held()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    faults.rule(WRITE, HOLD, nth=1 + len(faults.seen(WRITE)))
+    before = signal.signal(signal.SIGUSR1, leave)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        file.pwrite(data, 0, fua=True)
+    except LeftBySignalError:
+        return
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+    raise AssertionError("the write returned though its completion was withheld")
+
+
+def is_exported(data: bytearray) -> bool:
+    """Whether somebody holds on to the memory of *data*."""
+    try:
+        data.append(0)
+    except BufferError:
+        return True
+    data.pop()
+    return False
+
+
+class Waits:
+    """Stands for `fuaio.aio._queue.lib`: *hook* runs where a wait of *function* ended in vain."""
+
+    def __init__(self, function: str, hook: Callable[[], object]) -> None:
+        self._function = function
+        self._hook = hook
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 # what cffi's lib gives
+        function = getattr(lib, name)
+        if name != self._function:
+            return function
+
+        def call(*arguments: object) -> int:
+            result = int(function(*arguments))
+            if result == -errno.EINTR:
+                self._hook()
+            return result
+
+        return call
