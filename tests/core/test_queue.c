@@ -41,9 +41,13 @@ static struct fixture set_up(bool page_cache, bool emulated, unsigned depth)
 		.page_cache = page_cache,
 		.flag_costs_flush = emulated,
 	};
+	int rc;
 
 	CHECK(f.fd >= 0 && unlink(path) == 0);
-	CHECK(fuaio_queue_open(&f.queue, &options) == 0);
+	rc = fuaio_queue_open(&f.queue, &options);
+	if (rc)
+		fprintf(stderr, "%s: errno %d\n", ops->name, -rc);
+	CHECK(rc == 0);
 	return f;
 }
 
@@ -268,10 +272,11 @@ static void test_many_threads(bool page_cache, bool emulated, unsigned depth)
 
 int main(int argc, char **argv)
 {
-	unsigned number = argc == 2 ? (unsigned)atoi(argv[1]) : FUAIO_ENGINES;
+	unsigned number = argc > 1 ? (unsigned)atoi(argv[1]) : FUAIO_ENGINES;
+	bool single = argc > 2 && !strcmp(argv[2], "single");
 
 	if (number >= FUAIO_ENGINES) {
-		fprintf(stderr, "usage: %s ENGINE-NUMBER\n", argv[0]);
+		fprintf(stderr, "usage: %s ENGINE-NUMBER [single]\n", argv[0]);
 		return 2;
 	}
 	ops = fuaio_engines[number];
@@ -289,7 +294,8 @@ int main(int argc, char **argv)
 	test_nothing_begins_once_closing();
 	test_an_abandoned_request_is_held_until_its_completion();
 	test_an_engine_hands_over_by_prefix();
-	for (unsigned depth = 1; depth <= 16; depth *= 4) {
+	/* valgrind 3.19 lets no other thread run while one waits in io_uring_enter. */
+	for (unsigned depth = 1; depth <= 16 && !single; depth *= 4) {
 		test_many_threads(true, false, depth);
 		test_many_threads(true, true, depth);
 		test_many_threads(false, false, depth);
