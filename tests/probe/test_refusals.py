@@ -7,11 +7,10 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from real_guard import sysctl
 
 from fuaio.probe import ENGINES, Fact, decode_report, gather
 
@@ -77,21 +76,6 @@ def need_working(engine: str) -> None:
     fact = gather(["kernel"]).facts()["kernel", engine]
     if fact.state != "yes":
         pytest.skip(f"{engine} does not work here as it is: {fact.reason}")
-
-
-@contextmanager
-def sysctl(path: str, value: int) -> Iterator[None]:
-    """Set a sysctl for a moment; skip where it cannot be set."""
-    file = Path("/proc/sys") / path
-    try:
-        before = file.read_text()
-        file.write_text(str(value))
-    except OSError as error:
-        pytest.skip(f"{file} cannot be set: {error.strerror}")
-    try:
-        yield
-    finally:
-        file.write_text(before)
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
