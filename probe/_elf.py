@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_STRTAB, _DT_SONAME, _DT_VERDEF, _DT_VERDEFNUM = 5, 14, 0x6FFFFFFC, 0x6FFFFFFD
-_VER_FLG_BASE = 1
 
 
 class SharedObject(NamedTuple):
@@ -34,7 +33,7 @@ def read_shared_object(path: Path) -> SharedObject:
         raise ValueError("not a 64-bit little-endian ELF file")
     try:
         return _read(data)
-    except (struct.error, IndexError) as error:
+    except (struct.error, OverflowError) as error:
         raise ValueError(f"damaged ELF file: {error}") from None
 
 
@@ -82,12 +81,13 @@ def _text(data: bytes, at: int) -> str:
 
 
 def _definitions(data: bytes, at: int, count: int, strings: int) -> list[str]:
-    """Return the names of *count* version definitions, without the file's own (the base)."""
+    """Return the names of *count* version definitions; the first is usually the soname."""
     names: list[str] = []
     for _ in range(count):
-        _, flags, _, _, _, aux, following = struct.unpack_from("<HHHHIII", data, at)
+        aux, following = struct.unpack_from("<II", data, at + 12)
         (name,) = struct.unpack_from("<I", data, at + aux)
-        if not flags & _VER_FLG_BASE:
-            names.append(_text(data, strings + name))
+        names.append(_text(data, strings + name))
+        if following == 0:
+            break
         at += following
     return names

@@ -10,6 +10,12 @@ from command import COMMAND, Fuaio, run_fuaio
 from fuaio.probe import encode_report, gather
 
 
+@pytest.fixture(autouse=True)
+def _buffered_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output is buffered as users have it, also where the tests' own is not."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 @pytest.fixture
 def command() -> tuple[str, ...]:
     """The command as a tuple for subprocess."""

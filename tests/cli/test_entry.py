@@ -106,6 +106,26 @@ def test_an_output_that_cannot_be_written_is_70_and_no_answer(command: tuple[str
     assert b"No space left on device" in done.stderr
 
 
+def test_what_a_crash_left_unwritten_does_not_change_the_exit_code() -> None:
+    code = """
+import fuaio.probe
+def broken(*arguments):
+    sys.stdout.write("half an answer")
+    raise RuntimeError
+fuaio.probe.gather = broken
+"""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", AFTER.format(change=f"exec({code!r})"), "check", "pwritev2"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 70
+    assert done.stderr.startswith(b"fuaio: failure: RuntimeError: ")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_a_closed_output_is_no_failure(command: tuple[str, ...]) -> None:
     shell = ["sh", "-c", '"$@" >&-', "sh", *command, "check", "pwritev2"]
     done = subprocess.run(shell, stderr=subprocess.PIPE, check=False)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fuaio.probe import Fact, decode_report, gather
 
@@ -97,13 +101,41 @@ def test_a_damaged_shared_object_is_an_answer(tree: Tree, name: str, keep: int) 
     assert "ELF" in fact.detail or "no dynamic strings" in fact.detail
 
 
-def test_every_prefix_of_a_shared_object_is_read_without_a_crash(tree: Tree) -> None:
-    whole = a_loaded_file("libaio").read_bytes()
+# Anywhere, or large numbers in the ELF header and the program headers.
+damages = st.lists(
+    st.tuples(st.integers(0, 20_000), st.sampled_from([0, 1, 0x7F, 0xFF]) | st.integers(0, 255))
+    | st.tuples(st.integers(32, 700), st.just(0xFF)),
+    max_size=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damages, st.integers(0, 20_000))
+def test_any_damage_to_a_shared_object_is_an_answer_and_no_crash(
+    tmp_path: Path, damage: list[tuple[int, int]], keep: int
+) -> None:
+    content = bytearray(a_loaded_file("libaio").read_bytes()[: keep or None])
+    for at, byte in damage:
+        if at < len(content):
+            content[at] = byte
+    (tmp_path / "proc/self").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "proc/self/maps").write_text(MAPS.format(name="libaio.so"))
+    (tmp_path / "a b").mkdir(exist_ok=True)
+    (tmp_path / "a b/libaio.so").write_bytes(content)
+    facts = library(tmp_path)
+    assert facts["libaio_file"].state == "yes"
+    assert facts["libaio_soname"].reason in ("not-readable", "not-there", "ok")
+
+
+def test_a_false_count_of_versions_is_not_believed(tree: Tree) -> None:
+    whole = bytearray(a_loaded_file("libaio").read_bytes())
+    dt_verdefnum = whole.index(struct.pack("<Q", 0x6FFFFFFD))
+    struct.pack_into("<Q", whole, dt_verdefnum + 8, 1 << 60)
     root = tree({"/proc/self/maps": MAPS.format(name="libaio.so"), "/a b/libaio.so": ""})
-    for keep in range(0, len(whole), 61):
-        (root / "a b/libaio.so").write_bytes(whole[:keep])
-        fact = library(root)["libaio_soname"]
-        assert fact.reason in ("not-readable", "not-there", "ok")
+    (root / "a b/libaio.so").write_bytes(whole)
+    assert library(root)["libaio_version"] == replace(
+        library()["libaio_version"], source="/a b/libaio.so"
+    )
 
 
 def test_without_maps_nothing_is_guessed(tree: Tree) -> None:
