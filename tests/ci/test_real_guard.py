@@ -14,11 +14,16 @@ from real_guard import afterwards, sysctl
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
-def test_it_is_put_back_after_a_failure_too(tmp_path: Path) -> None:
-    path = tmp_path / "changed"
-    with pytest.raises(KeyboardInterrupt), afterwards('printf back >"$1"', path):
+def change_and_fail(path: Path) -> None:
+    with afterwards('printf back >"$1"', path):
         path.write_text("changed")
         raise KeyboardInterrupt
+
+
+def test_it_is_put_back_after_a_failure_too(tmp_path: Path) -> None:
+    path = tmp_path / "changed"
+    with pytest.raises(KeyboardInterrupt):
+        change_and_fail(path)
     assert path.read_text() == "back"
 
 
