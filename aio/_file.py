@@ -108,8 +108,8 @@ class File:
         if length < 0:
             raise ValueError(f"length {length} is negative")
         buffer = aligned_buffer(length) if self._direct and length else bytearray(length)
-        with memoryview(buffer) as view:
-            return bytes(view[: self.pread_into(view, offset)])
+        # No `with`: a view cannot be released while the kernel has it, which Ctrl-C may leave so.
+        return bytes(memoryview(buffer)[: self.pread_into(buffer, offset)])
 
     def pread_into(self, buffer: Buffer, offset: int) -> int:
         """Read into *buffer* from *offset* until it is full or the file ends.

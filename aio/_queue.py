@@ -15,6 +15,7 @@ import errno
 import os
 import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fuaio.aio._buffers import release
@@ -103,13 +104,15 @@ class Queue:
         rc = lib.fuaio_queue_close(self._queue, wait_ms)
         if rc == -errno.EINTR:
             return False
-        if rc == -errno.ECHILD and self._fd >= 0:
+        if rc == 1:  # another call has closed it, and one alone closes the descriptor
+            return True
+        if rc == -errno.ECHILD:
+            if self._fd < 0:
+                return True
             lib.fuaio_queue_close_in_child(self._queue)
-        else:
-            self._sweep()
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        os.close(fd)
+        self._sweep()
         return True
 
     def leave_over(self) -> None:
@@ -124,10 +127,16 @@ class Queue:
             self._abandoned.append(request)
 
     def _sweep(self) -> None:
-        for request in self._abandoned[:]:
-            if lib.fuaio_request_is_done(request):
-                self._abandoned.remove(request)
-                self._free(request)
+        """Free what is done. Each is taken by one thread: others may be at it too."""
+        still = []
+        with suppress(IndexError):
+            while True:
+                request = self._abandoned.pop()
+                if lib.fuaio_request_is_done(request):
+                    self._free(request)
+                else:
+                    still.append(request)
+        self._abandoned += still
 
     def _free(self, request: CData) -> None:
         release(self._held.pop(request))
@@ -144,9 +153,8 @@ class Queue:
             lost.bytes_written = written
             return lost
         failed = OSError(code, os.strerror(code), self.name)
-        vars(failed)["bytes_written"] = (
-            written  # no class of ours: what the kernel said stays its own
-        )
+        # No class of ours: what the kernel said stays its own.
+        vars(failed)["bytes_written"] = written
         return failed
 
     def _foreign(self) -> ClosedError:
