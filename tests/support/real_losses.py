@@ -57,8 +57,8 @@ class Target:
         return 2 * BLOCK * block
 
     def loses(self, block: int) -> bool:
-        """Whether writes to *block* fail: to one in two."""
-        return block % 2 == 1
+        """Whether writes to *block* fail: to three in four."""
+        return block % 4 != 0
 
     def on_device(self, block: int) -> bytes:
         """What the device has of *block*."""
@@ -108,7 +108,7 @@ def _punch(backing: Path, places: list[int]) -> None:
 
 @contextmanager
 def losing_target(folder: Path, kind: str) -> Iterator[Target]:
-    """A raw device or a fully written file on ext4 that loses every second block."""
+    """A raw device or a fully written file on ext4 that loses three blocks in four."""
     need_root()
     with ExitStack() as stack:
         failing = stack.enter_context(
