@@ -169,7 +169,7 @@ static bool deliver(uintptr_t engine, struct fuaio_completion *answer)
 	if (!p)
 		return true;
 	p->used = false;
-	if (p->action == FAULTS_ANSWER || (p->action == FAULTS_SHORT && answer->result >= 0))
+	if (p->action == FAULTS_ANSWER || (p->action == FAULTS_SHORT && answer->result > p->value))
 		answer->result = p->value;
 	if (p->action == FAULTS_HOLD) {
 		hold(engine, *answer);
@@ -425,7 +425,7 @@ static int64_t plain_answer(const struct rule *r, int64_t result)
 
 	if (!r)
 		return result;
-	if (r->action == FAULTS_ANSWER || (r->action == FAULTS_SHORT && result >= 0))
+	if (r->action == FAULTS_ANSWER || (r->action == FAULTS_SHORT && result > r->value))
 		return r->value;
 	if (r->action == FAULTS_HOLD) {
 		pthread_mutex_lock(&lock);

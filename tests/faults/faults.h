@@ -5,7 +5,7 @@ enum faults_kind { FAULTS_READ, FAULTS_WRITE, FAULTS_FLUSH, FAULTS_SUBMIT, FAULT
 
 enum faults_action {
 	FAULTS_ANSWER, /* the request is performed, the answer is `value` */
-	FAULTS_SHORT,  /* only `value` bytes are transferred (under O_DIRECT: up to the next block), the answer is `value` */
+	FAULTS_SHORT,  /* at most `value` bytes are transferred (under O_DIRECT: up to the next block), and answered */
 	FAULTS_HOLD,   /* performed; its completion is withheld until faults_release */
 	FAULTS_FAIL,   /* submit, setup: not performed, the answer is `value` */
 	FAULTS_TAKE,   /* submit: only the first `value` requests are handed over */

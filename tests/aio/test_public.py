@@ -1,0 +1,181 @@
+"""The public face of fuaio.aio: what is meant to be there, documented, and light to import."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from needs import missing
+
+from fuaio import aio
+
+README = Path(__file__).parents[2] / "README.md"
+
+PUBLIC = {
+    "AlignmentError": ValueError,
+    "Available": tuple,
+    "ClosedError": ValueError,
+    "DurabilityError": OSError,
+    "EngineUnavailableError": OSError,
+    "File": object,
+    "Fua": str,
+    "aligned_buffer": None,
+    "available": None,
+    "laio_has_fua": None,
+    "luring_has_fua": None,
+    "open_file": None,
+}
+
+SIGNATURES = {
+    "open_file": "(path, mode, *, engine, direct, depth)",
+    "aligned_buffer": "(length)",
+    "available": "()",
+    "laio_has_fua": "()",
+    "luring_has_fua": "()",
+    "File.pread": "(self, length, offset)",
+    "File.pread_into": "(self, buffer, offset)",
+    "File.preadv": "(self, buffers, offset)",
+    "File.pwrite": "(self, data, offset, *, fua)",
+    "File.pwritev": "(self, buffers, offset, *, fua)",
+    "File.flush": "(self, *, metadata)",
+    "File.close": "(self)",
+    "File.fileno": "(self)",
+}
+
+FILE_ATTRIBUTES = {
+    "can_fua",
+    "close",
+    "closed",
+    "engine",
+    "fileno",
+    "flush",
+    "memory_align",
+    "offset_align",
+    "pread",
+    "pread_into",
+    "preadv",
+    "pwrite",
+    "pwritev",
+    "size",
+    "supported_write_flags",
+}
+
+
+def public_attributes(owner: object) -> set[str]:
+    return {name for name in vars(owner) if not name.startswith("_")}
+
+
+@pytest.mark.combination
+def test_the_public_names_are_those_that_are_meant() -> None:
+    assert aio.__all__ == sorted(PUBLIC)
+    modules = {name for name in public_attributes(aio) if inspect.ismodule(getattr(aio, name))}
+    assert public_attributes(aio) - modules == set(PUBLIC)
+    assert modules == set()
+
+
+@pytest.mark.parametrize(("name", "base"), PUBLIC.items())
+def test_a_public_name_is_of_the_kind_that_callers_catch_or_call(
+    name: str, base: type | None
+) -> None:
+    thing = getattr(aio, name)
+    if base is None:
+        assert inspect.isfunction(thing)
+    else:
+        assert issubclass(thing, base)
+
+
+def test_a_file_has_the_attributes_that_are_meant() -> None:
+    assert public_attributes(aio.File) == FILE_ATTRIBUTES
+
+
+@pytest.mark.parametrize(("name", "parameters"), SIGNATURES.items())
+def test_parameters_have_the_names_that_callers_write(name: str, parameters: str) -> None:
+    owner: object = aio
+    for part in name.split("."):
+        owner = getattr(owner, part)
+    assert callable(owner)
+    signature = inspect.signature(owner)
+    plain = [
+        parameter.replace(annotation=parameter.empty, default=parameter.empty)
+        for parameter in signature.parameters.values()
+    ]
+    bare = signature.replace(parameters=plain, return_annotation=signature.empty)
+    assert str(bare) == parameters
+
+
+def documented() -> list[str]:
+    """Every public name, and every public attribute of a public class of ours."""
+    names = ["", *PUBLIC]
+    for name in PUBLIC:
+        thing = getattr(aio, name)
+        if inspect.isclass(thing) and not issubclass(thing, tuple):
+            names += [f"{name}.{attribute}" for attribute in vars(thing) if attribute[0] != "_"]
+    return sorted(names)
+
+
+@pytest.mark.parametrize("name", documented())
+def test_a_public_name_is_documented_in_a_sentence(name: str) -> None:
+    thing: object = aio
+    for part in filter(None, name.split(".")):
+        thing = inspect.getattr_static(thing, part)
+    if name in {"Fua.NATIVE", "Fua.EMULATED", "Fua.NONE", "DurabilityError.bytes_written"}:
+        # Values have no docstring of their own: they are told of where they are defined.
+        owner = aio.Fua if name.startswith("Fua") else aio.DurabilityError
+        source = inspect.getsource(owner)
+        assert re.search(rf"{name.split('.')[1]}( = \"\w+\"\n    \"\"\"|: )\w", source)
+        return
+    first = (inspect.getdoc(thing) or "").splitlines()[0]
+    assert re.match(r"[A-Z`].*[.;:]$", first)
+
+
+@pytest.mark.combination
+def test_importing_loads_nothing_but_cffis_backend_and_the_standard_library() -> None:
+    program = "import sys; import fuaio.aio; print(*sorted(sys.modules))"
+    plain = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    tops = {name.partition(".")[0] for name in plain.stdout.split()}
+    foreign = {top for top in tops if top not in sys.stdlib_module_names and top[0] != "_"}
+    assert foreign <= {"fuaio", "site", "sitecustomize", "usercustomize"}
+    assert "_cffi_backend" in tops
+    assert not tops & {"asyncio", "click", "msgspec", "rich", "matplotlib", "packaging", "cffi"}
+    assert "fuaio.probe" not in plain.stdout.split()
+
+
+def test_importing_asks_the_kernel_nothing_and_starts_no_thread() -> None:
+    program = (
+        "import os, threading; before = sorted(os.listdir('/proc/self/fd')); import fuaio.aio; "
+        "print(sorted(os.listdir('/proc/self/fd')) == before, threading.active_count())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "1"]
+
+
+def test_the_package_is_typed() -> None:
+    assert (Path(aio.__file__).parents[1] / "py.typed").exists()
+
+
+def test_the_example_of_the_readme_runs_and_leaves_what_it_says(scratch: Path) -> None:
+    if not README.exists():
+        missing("the source's README.md is not here", required="CI" in os.environ)
+    example = re.search(r"```python\n(from fuaio\.aio import .*?)```", README.read_text(), re.S)
+    assert example is not None
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example[1]],
+        cwd=scratch,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    engines, used = done.stdout.splitlines()
+    assert used.split()[0] in engines
+    content = (scratch / "journal").read_bytes()
+    assert (content[:5], content[4096:]) == (b"hello", b"commit")
