@@ -46,6 +46,12 @@ def names_in(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Give what is in the files of *wheel*, whatever permissions the source's files had."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def unpack(wheel: Path, folder: Path) -> Path:
     """Lay the files of *wheel* into *folder*, from where Python can import them."""
     with zipfile.ZipFile(wheel) as archive:
