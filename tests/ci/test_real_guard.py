@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from real_guard import afterwards, sysctl
 
-SUPPORT = Path(__file__).parents[1] / "support"
+SUPPORT = str(Path(__file__).parents[1] / "support")
 
 
 def change_and_fail(path: Path) -> None:
@@ -38,7 +38,7 @@ def test_it_is_put_back_when_its_process_is_killed(tmp_path: Path) -> None:
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, told],
-        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([SUPPORT, *sys.path])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
