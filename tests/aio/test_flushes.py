@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from core_files import BLOCK, DSYNC, block, emulating, make, opened, threads, wait_promised
 from faults_table import ANSWER, FLUSH, HOLD, WRITE, Faults
+
 from fuaio.aio import DurabilityError, Fua
 
 DIRECT = pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])

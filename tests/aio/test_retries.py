@@ -19,8 +19,9 @@ from faults_table import (
     WRITE,
     Faults,
 )
-from fuaio.aio import EngineUnavailableError, Fua, open_file
 from needs import need_engine
+
+from fuaio.aio import EngineUnavailableError, Fua, open_file
 
 RING_ENGINES = pytest.mark.parametrize("engine", ["io_uring", "linux_aio"], indirect=True)
 AGAIN = pytest.mark.parametrize("code", [errno.EINTR, errno.EAGAIN, errno.ECANCELED])
@@ -171,11 +172,10 @@ def test_more_threads_than_slots_all_finish(scratch: Path, engine: str, faults: 
         assert [write.result() for write in writes] == [BLOCK] * 16
 
 
-def test_a_full_queue_still_submits_what_a_stalled_kernel_refused(
+@RING_ENGINES
+def test_what_the_kernel_refused_for_now_is_handed_over_while_others_are_in_flight(
     scratch: Path, engine: str, faults: Faults
 ) -> None:
-    if engine == "threads":
-        pytest.skip("the threads engine does not submit")
     with opened(make(scratch / "file"), engine, direct=True) as file, threads() as start:
         faults.rule(WRITE, HOLD, nth=1)
         first = start(file.pwrite, block(1), 0, fua=True)

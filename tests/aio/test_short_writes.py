@@ -1,4 +1,4 @@
-"""The kernel took less than it was asked: the tail goes again, with its flags, to the right place."""
+"""The kernel took less than it was asked: the tail goes again, with its flags, to its place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from core_files import BLOCK, DSYNC, block, emulating, make, opened, threads
 from faults_table import ANSWER, FLUSH, READ, SHORT, WRITE, Faults, Seen
+
 from fuaio.aio import Fua, open_file
 
 DIRECT = pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
@@ -47,7 +48,9 @@ def test_a_list_of_buffers_cut_at_any_length_is_written_whole(
 ) -> None:
     path = make(scratch / "file")
     lengths = [1, 0, 30, 7, 64, 0]
-    buffers = [bytes(block(n + 1, length)[:]) if length else b"" for n, length in enumerate(lengths)]
+    buffers = [
+        bytes(block(n + 1, length)[:]) if length else b"" for n, length in enumerate(lengths)
+    ]
     whole = b"".join(buffers)
     with opened(path, engine) as file:
         for cut in range(1, len(whole)):

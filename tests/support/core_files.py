@@ -34,25 +34,30 @@ def make(path: Path, length: int = 64 * BLOCK) -> Path:
 
 
 @contextmanager
-def opened(path: Path, engine: str, **options: bool | int) -> Iterator[File]:
+def opened(path: Path, engine: str, *, direct: bool = False, depth: int = 32) -> Iterator[File]:
     """Open *path* and, at the end, look that nothing is in flight, waits or is held."""
-    with open_file(path, "r+", engine=engine, **options) as file:  # type: ignore[arg-type]
+    with open_file(path, "r+", engine=engine, direct=direct, depth=depth) as file:
         yield file
         assert_idle(file)
 
 
 @contextmanager
 def emulating(
-    path: Path, engine: str, faults: Faults, **options: bool | int
+    path: Path, engine: str, faults: Faults, *, direct: bool = False, depth: int = 32
 ) -> Iterator[File]:
     """The same, on a kernel that does not know the flag: FUA writes are a write and a flush."""
-    with opened(path, engine, **options) as file:
-        if file.can_fua is Fua.NATIVE:
+    with opened(path, engine, direct=direct, depth=depth) as file:
+        if can_fua(file) is Fua.NATIVE:
             faults.rule(WRITE, ANSWER, -errno.EOPNOTSUPP, nth=1 + len(faults.seen(WRITE)))
             file.pwrite(block(0), 0, fua=True)
-        assert file.can_fua is Fua.EMULATED
+        assert can_fua(file) is Fua.EMULATED
         faults.restart()
         yield file
+
+
+def can_fua(file: File) -> Fua:
+    """How *file* asks now; a call, because the answer can change with a write."""
+    return file.can_fua
 
 
 def assert_idle(file: File) -> None:

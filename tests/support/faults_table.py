@@ -82,7 +82,7 @@ class Faults:
     def seen(self, kind: int | None = None) -> list[Seen]:
         """What the kernel got so far, of one kind or all."""
         record = self._ffi.new("struct faults_seen *")
-        found = []
+        found: list[Seen] = []
         while self._lib.faults_seen_at(len(found), record):
             found.append(Seen(record))
         return [request for request in found if kind is None or request.kind == kind]
