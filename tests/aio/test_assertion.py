@@ -66,7 +66,7 @@ def helped_engine(request: pytest.FixtureRequest) -> str:
 def write_in_a_child(engine: str, flags: int) -> subprocess.CompletedProcess[str]:
     """Hand a write with *flags* to the engine itself, past the mask."""
     return subprocess.run(
-        [sys.executable, "-X", "faulthandler=0", "-c", ASK, engine, str(flags)],
+        [sys.executable, "-c", ASK, engine, str(flags)],
         capture_output=True,
         text=True,
         check=False,
@@ -82,11 +82,11 @@ def test_a_flag_past_the_mask_is_passed_on_or_ends_the_process(helped_engine: st
         return
     assert done.returncode == -signal.SIGABRT
     assert done.stdout == ""
-    place, _, complaint = done.stderr.partition(": write flags ")
+    place, _, complaint = done.stderr.splitlines()[0].partition(": write flags ")
     assert place.startswith(f"fuaio: {helper.source}:")
     assert complaint == (
         f"{DSYNC:#x} reached a build without {helper.needs}; "
-        "dropping them would report a write durable that is not\n"
+        "dropping them would report a write durable that is not"
     )
 
 
