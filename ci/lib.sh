@@ -41,6 +41,7 @@ shellcheck  shellcheck               ShellCheck
 valgrind    valgrind,libc6-dbg       valgrind
 sanitizers  gcc                      libasan,libubsan
 strace      strace                   strace
+groff       groff-base               groff-base
 losetup     mount                    util-linux
 mkfs.ext4   e2fsprogs                e2fsprogs
 mkfs.xfs    xfsprogs                 xfsprogs
