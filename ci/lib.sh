@@ -89,9 +89,9 @@ END
   return 1
 }
 
-missing_needs() { # NEED...: prints those that are not met
+missing_needs() { # NEED...: prints those that are not met, each once
   local need
-  for need; do has "$need" || say "$need"; done
+  for need in $(printf '%s\n' "$@" | sort -u); do has "$need" || say "$need"; done
 }
 
 packages_of() { # debian|fedora NEED...: prints their packages
