@@ -344,8 +344,10 @@ int fuaio_queue_close(struct fuaio_queue *q, unsigned wait_ms)
 	if (q->pid != getpid())
 		return -ECHILD;
 	pthread_mutex_lock(&q->lock);
-	rc = q->closed ? 1 : drain(q, wait_ms);
-	if (!rc) {
+	rc = q->closed ? 0 : drain(q, wait_ms);
+	if (!rc && q->closed) {
+		rc = 1; /* by another thread, perhaps while this one waited */
+	} else if (!rc) {
 		q->closed = true;
 		fuaio_rules_shut(q);
 		q->options.ops->close(q->engine, false);
