@@ -317,6 +317,36 @@ def test_close_twice_and_by_several_threads_closes_once(scratch: Path, engine: s
     assert (descriptors(), aio_contexts()) == before
 
 
+def test_two_closes_that_wait_for_the_same_write_close_once(
+    scratch: Path,
+    engine: str,
+    faults: Faults,
+    data: bytearray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = descriptors(), aio_contexts()
+    file = open_file(make(scratch / "file"), "r+", engine=engine)
+    faults.rule(WRITE, HOLD)
+    with ThreadPoolExecutor(3) as pool:
+        write = pool.submit(file.pwrite, data, 0, fua=True)
+        faults.wait_held()
+        both_wait = threading.Barrier(3)
+        waited = threading.local()
+
+        def meet() -> None:
+            if not hasattr(waited, "once"):
+                waited.once = True
+                both_wait.wait()
+
+        monkeypatch.setattr(_queue, "lib", Waits("fuaio_queue_close", meet))
+        closes = [pool.submit(file.close) for _ in range(2)]
+        both_wait.wait()
+        faults.release()
+        assert write.result() == BLOCK
+        assert [close.result() for close in closes] == [None, None]
+    assert (descriptors(), aio_contexts()) == before
+
+
 def test_every_descriptor_is_closed_on_exec(scratch: Path, engine: str) -> None:
     before = descriptors()
     with open_file(make(scratch / "file"), "r+", engine=engine) as file:
