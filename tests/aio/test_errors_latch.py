@@ -6,7 +6,18 @@ import errno
 from pathlib import Path
 
 import pytest
-from core_files import BLOCK, DSYNC, block, can_fua, emulating, make, opened, threads, wait_promised
+from core_files import (
+    BLOCK,
+    DSYNC,
+    block,
+    can_fua,
+    emulating,
+    make,
+    opened,
+    threads,
+    wait_promised,
+    write_behind_a_held_flush,
+)
 from faults_table import ANSWER, FLUSH, HOLD, WRITE, Faults
 
 from fuaio.aio import DurabilityError, Fua, open_file
@@ -44,12 +55,8 @@ def test_a_failed_flush_fails_every_write_that_waited(
         emulating(make(scratch / "file"), engine, faults, direct=direct) as file,
         threads() as start,
     ):
-        faults.rule(FLUSH, HOLD, nth=1)
         faults.rule(FLUSH, ANSWER, -errno.ENOSPC, nth=2)
-        first = start(file.pwrite, block(1), 0, fua=True)
-        faults.wait_held()
-        rest = [start(file.pwrite, block(n), n * BLOCK, fua=True) for n in range(2, 10)]
-        wait_promised(file, 9)
+        first, rest = write_behind_a_held_flush(file, faults, start, 8)
         faults.release()
         assert first.result() == BLOCK
         for write in rest:

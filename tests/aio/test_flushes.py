@@ -6,7 +6,17 @@ import errno
 from pathlib import Path
 
 import pytest
-from core_files import BLOCK, DSYNC, block, emulating, make, opened, threads, wait_promised
+from core_files import (
+    BLOCK,
+    DSYNC,
+    block,
+    emulating,
+    make,
+    opened,
+    threads,
+    wait_promised,
+    write_behind_a_held_flush,
+)
 from faults_table import ANSWER, FLUSH, HOLD, WRITE, Faults
 
 from fuaio.aio import DurabilityError, Fua
@@ -61,11 +71,8 @@ def test_fifteen_writes_during_a_flush_share_the_next_one(
         emulating(make(scratch / "file"), engine, faults, direct=direct) as file,
         threads() as start,
     ):
-        faults.rule(FLUSH, HOLD, times=2)
-        first = start(file.pwrite, block(1), 0, fua=True)
-        faults.wait_held()
-        rest = [start(file.pwrite, block(n), n * BLOCK, fua=True) for n in range(2, 17)]
-        wait_promised(file, 16)
+        faults.rule(FLUSH, HOLD, nth=2)
+        first, rest = write_behind_a_held_flush(file, faults, start, 15)
         faults.release()
         assert first.result() == BLOCK
         faults.wait_held()  # the second flush is submitted, and not answered
@@ -84,12 +91,8 @@ def test_a_write_completed_after_the_flush_was_submitted_fails_with_the_next_flu
         emulating(make(scratch / "file"), engine, faults, direct=direct) as file,
         threads() as start,
     ):
-        faults.rule(FLUSH, HOLD, nth=1)
         faults.rule(FLUSH, ANSWER, -errno.EIO, nth=2)
-        early = start(file.pwrite, block(1), 0, fua=True)
-        faults.wait_held()
-        late = start(file.pwrite, block(2), BLOCK, fua=True)
-        wait_promised(file, 2)
+        early, (late,) = write_behind_a_held_flush(file, faults, start, 1)
         faults.release()
         assert early.result() == BLOCK
         with pytest.raises(DurabilityError) as caught:

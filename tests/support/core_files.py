@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from faults_table import ANSWER, WRITE, Faults
+from faults_table import ANSWER, FLUSH, HOLD, WRITE, Faults
 
 from fuaio.aio import File, Fua, aligned_buffer, open_file
 from fuaio.aio._core import lib
@@ -75,6 +75,18 @@ def wait_promised(file: File, count: int) -> None:
     while lib.fuaio_queue_promised(file._queue._queue) != count:
         assert time.monotonic() < end, f"{count} requests never waited for a flush"
         os.sched_yield()
+
+
+def write_behind_a_held_flush(
+    file: File, faults: Faults, start: Callable[..., Future[int]], count: int
+) -> tuple[Future[int], list[Future[int]]]:
+    """Hold the flush of one emulated write, and let *count* more complete behind it."""
+    faults.rule(FLUSH, HOLD, nth=1)
+    first = start(file.pwrite, block(1), 0, fua=True)
+    faults.wait_held()
+    rest = [start(file.pwrite, block(n), n * BLOCK, fua=True) for n in range(2, 2 + count)]
+    wait_promised(file, 1 + count)
+    return first, rest
 
 
 @contextmanager
