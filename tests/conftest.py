@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ IN_MEMORY = ("tmpfs", "ramfs")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Print every skip with its reason, whatever options pytest was called with."""
+    # Whoever starts the tests in the background ignores SIGINT, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "s" not in config.option.reportchars:
         config.option.reportchars += "s"
 
