@@ -38,7 +38,7 @@ def ask(engine: str) -> Answer:
     queue = new_queue(engine, fd=-1, depth=1)
     if isinstance(queue, Refusal):
         return Answer(engine, queue.errno, queue.cause, queue.message, None, None)
-    lib.fuaio_queue_close(queue, 0)
+    lib.fuaio_queue_close(queue[0], 0)
     has_helper = {"linux_aio": laio_has_fua, "io_uring": luring_has_fua}
     if engine in has_helper and not has_helper[engine]():
         return Answer(

@@ -41,6 +41,11 @@ _NUMBERS = {
     "io_uring": lib.FUAIO_IO_URING,
     "threads": lib.FUAIO_THREADS,
 }
+_CALLS = {
+    "linux_aio": "io_submit or io_getevents",
+    "io_uring": "io_uring_enter",
+    "threads": "pwritev",
+}
 _LIBRARIES = {"linux_aio": "libaio", "io_uring": "liburing"}
 
 
@@ -101,15 +106,16 @@ def available() -> Available:
         if isinstance(queue, Refusal):
             why_not[engine] = queue.message
         else:
-            lib.fuaio_queue_close(queue, 0)
+            lib.fuaio_queue_close(queue[0], 0)
     works = [engine for engine in ENGINES if engine not in why_not]
     return Available(tuple(sorted(works, key=lambda engine: not is_native(engine))), why_not)
 
 
 def new_queue(engine: str, *, fd: int, depth: int, facts: CData | None = None) -> CData | Refusal:
-    """Open a C queue of *engine* on *fd*, or return the `Refusal`.
+    """Open a C queue of *engine* on *fd* and return its holder, or the `Refusal`.
 
-    The memory is freed with the last reference to the result, which must be closed before.
+    ``holder[0]`` is the queue. With the last reference to the holder its engine is closed, if it
+    was not before, and its memory freed; *fd* stays the caller's until the queue is closed.
     """
     on_device = facts is not None and facts.block_device
     options = ffi.new(
@@ -121,20 +127,40 @@ def new_queue(engine: str, *, fd: int, depth: int, facts: CData | None = None) -
             "memory_align": facts.memory_align if facts else 1,
             "offset_align": facts.offset_align if facts else 1,
             "page_cache": facts.page_cache if facts else True,
+            "writes_told": facts.writes_told if facts else False,
             # A synchronous RWF_DSYNC write to a raw device flushes after the FUA write as well.
             "flag_costs_flush": engine == "threads" and on_device,
         },
     )
-    made = ffi.new("struct fuaio_queue **")
-    rc = lib.fuaio_queue_open(made, options)
+    # Before it is opened, so that a signal can come between no two steps.
+    holder: CData = ffi.gc(ffi.new("struct fuaio_queue **"), lib.fuaio_queue_free_held)
+    rc = lib.fuaio_queue_open(holder, options)
     if rc < 0:
         return refusal(engine, -rc, depth)
-    queue: CData = ffi.gc(made[0], lib.fuaio_queue_free)
-    return queue
+    code = _first_request(engine)
+    return refusal(engine, code, depth, call=_CALLS[engine]) if code else holder
 
 
-def refusal(engine: str, code: int, depth: int) -> Refusal:
-    """Explain why *engine* was refused for *depth* requests with errno *code*."""
+_works: set[str] = set()
+
+
+def _first_request(engine: str) -> int:
+    """Ask once in a process for a request: a policy may allow the set-up and refuse that."""
+    if engine in _works:
+        return 0
+    code = -lib.fuaio_engine_ask(operations(engine), 0)
+    if code in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return int(code)
+    if code == 0:
+        _works.add(engine)
+    return 0  # any other answer is no refusal: a limit just reached, no memfd to ask with
+
+
+def refusal(engine: str, code: int, depth: int, call: str = "") -> Refusal:
+    """Explain why *engine* was refused for *depth* requests with errno *code*.
+
+    With *call* the set-up was allowed, and that call refused.
+    """
     if code == errno.ENOPKG:
         library = _LIBRARIES[engine]
         return Refusal(
@@ -142,6 +168,8 @@ def refusal(engine: str, code: int, depth: int) -> Refusal:
             "not-built",
             f"fuaio was built without {library}; build it again with -D{library}=enabled",
         )
+    if call:
+        return Refusal(code, "policy", f"{call}: {_name(code)}: {_policy('the set-up is allowed')}")
     if code in (errno.EMFILE, errno.ENFILE):
         return _say(
             engine, code, "limit", "no descriptor is left; close some or raise RLIMIT_NOFILE"
@@ -203,7 +231,11 @@ def _linux_aio_refusal(code: int, depth: int) -> Refusal:
 
 def _say(engine: str, code: int, cause: str, why: str) -> Refusal:
     call = {"io_uring": "io_uring_setup", "linux_aio": "io_setup"}.get(engine, engine)
-    return Refusal(code, cause, f"{call}: {errno.errorcode.get(code, code)}: {why}")
+    return Refusal(code, cause, f"{call}: {_name(code)}: {why}")
+
+
+def _name(code: int) -> str:
+    return errno.errorcode.get(code, str(code))
 
 
 def _policy(but: str) -> str:

@@ -47,6 +47,8 @@ class File:
     A child made by fork gets `ClosedError` from everything but `close`.
     """
 
+    _closed = True  # until it is whole: nothing to close if a signal ends its making
+
     def __init__(self, queue: Queue, engine: str, facts: CData, *, direct: bool) -> None:
         self._queue = queue
         self._engine = engine
@@ -183,6 +185,7 @@ class File:
         Raises:
             DurabilityError: It failed, or one before it did.
         """
+        self._queue.check_open()
         op = lib.FUAIO_FLUSH_ALL if metadata else lib.FUAIO_FLUSH_DATA
         self._queue.run(op, False, 0, ffi.NULL, 0, ())
 

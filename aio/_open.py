@@ -81,8 +81,7 @@ def open_file(
         if flags & os.O_CREAT:
             _sync_with_folder(opened)
     except BaseException:
-        if queue is not None:
-            lib.fuaio_queue_close(queue, 0)  # nothing is in flight
+        queue = None  # with its last reference the engine is closed; the descriptor is still ours
         os.close(opened.fd)
         if opened.created:
             os.unlink(opened.name)

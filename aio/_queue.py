@@ -35,10 +35,11 @@ _left_over: list[Queue] = []
 
 
 class Queue:
-    """The requests of one open file. Takes over *fd* and *queue*."""
+    """The requests of one open file. Takes over *fd*, and the queue in *holder*."""
 
-    def __init__(self, queue: CData, fd: int, name: str) -> None:
-        self._queue = queue
+    def __init__(self, holder: CData, fd: int, name: str) -> None:
+        self._holder = holder
+        self._queue: CData = holder[0]
         self._fd = fd
         self._pid = os.getpid()
         self.name = name
@@ -100,19 +101,24 @@ class Queue:
             self._let_go(request)
 
     def close(self, wait_ms: int = _SLICE_MS) -> bool:
-        """Wait at most *wait_ms* for what is in flight; True once the descriptor is closed."""
+        """Wait at most *wait_ms* for what is in flight; True once the descriptor is closed.
+
+        Raises:
+            OSError: The kernel's answer to closing the descriptor, which is closed all the same.
+        """
         rc = lib.fuaio_queue_close(self._queue, wait_ms)
         if rc == -errno.EINTR:
             return False
-        if rc == 1:  # another call has closed it, and one alone closes the descriptor
-            return True
+        fd, self._fd = self._fd, -1  # C has closed it: no signal can come between
         if rc == -errno.ECHILD:
-            if self._fd < 0:
-                return True
-            lib.fuaio_queue_close_in_child(self._queue)
-        fd, self._fd = self._fd, -1
-        os.close(fd)
+            if fd >= 0:
+                lib.fuaio_queue_close_in_child(self._queue)
+            return True
         self._sweep()
+        for buffers in [*self._held.values()]:  # of calls that a signal ended at an odd place
+            release(buffers)
+        if rc < 0:
+            raise OSError(-rc, os.strerror(-rc), self.name)
         return True
 
     def leave_over(self) -> None:

@@ -9,6 +9,7 @@
 enum {
 	SLICE_MS = 100,    /* no wait is longer, so that Python sees signals */
 	REAP_BATCH = 64,
+	MOST_STEPS = 256,  /* for others, before Python sees signals */
 	PAUSE_NS = 100000, /* before the next try where nothing is in flight that one could wait for */
 };
 
@@ -55,7 +56,7 @@ static bool can_submit(struct fuaio_queue *q)
 {
 	if (q->submitting)
 		return false;
-	return (q->queued.first && q->free_count) || (unsubmitted(q) && !q->stalled);
+	return (q->queued.first && fuaio_rules_can_take(q)) || (unsubmitted(q) && !q->stalled);
 }
 
 /* Whoever leaves wakes one that can go on. Where requests run in their own threads only that
@@ -63,7 +64,7 @@ static bool can_submit(struct fuaio_queue *q)
 static void wake_next(struct fuaio_queue *q)
 {
 	if (q->options.ops->run) {
-		if (q->queued.first && q->free_count)
+		if (q->queued.first && fuaio_rules_can_take(q))
 			pthread_cond_signal(&q->queued.first->woken);
 		if (fuaio_rules_flush_due(q))
 			pthread_cond_signal(&q->promised.first->woken);
@@ -84,7 +85,7 @@ static void prepare(struct fuaio_queue *q, struct fuaio_slot *slot)
 
 static void prepare_all(struct fuaio_queue *q)
 {
-	while (q->queued.first && q->free_count) {
+	while (q->queued.first && fuaio_rules_can_take(q)) {
 		struct fuaio_slot *slot = fuaio_rules_take(q, q->queued.first);
 
 		if (slot)
@@ -149,6 +150,8 @@ static int reap(struct fuaio_queue *q, unsigned wait_ms)
 	pthread_mutex_lock(&q->lock);
 	q->reaping = false;
 	q->stalled = false;
+	if (count < 0 && count != -EINTR && count != -ETIME)
+		pause_briefly(q); /* a policy refuses to fetch: what is in flight stays so */
 	for (int i = 0; i < count; i++)
 		fuaio_rules_complete(q, &q->slots[answers[i].slot], answers[i].result);
 	return count > 0 ? 0 : -EINTR;
@@ -225,7 +228,7 @@ static int step_alone(struct fuaio_queue *q, struct fuaio_request *request)
 		flush_in_this_thread(q);
 		return 0;
 	}
-	if (request->state != FUAIO_QUEUED || !q->free_count)
+	if (request->state != FUAIO_QUEUED || !fuaio_rules_can_take(q))
 		return sleep_on_request(q, request);
 	slot = fuaio_rules_take(q, request);
 	if (!slot)
@@ -264,7 +267,7 @@ int64_t fuaio_request_run(struct fuaio_request *request)
 		return rc;
 	if (request->state == FUAIO_FRESH)
 		fuaio_rules_begin(q, request);
-	while (request->state != FUAIO_DONE && rc != -EINTR)
+	for (int steps = 0; request->state != FUAIO_DONE && rc != -EINTR && steps < MOST_STEPS; steps++)
 		rc = q->options.ops->run ? step_alone(q, request) : step_together(q, request);
 	/* The one who reaps may be in the kernel while its own request waits here. */
 	if (!q->options.ops->run && !q->sleepers && !q->closed)
@@ -351,6 +354,8 @@ int fuaio_queue_close(struct fuaio_queue *q, unsigned wait_ms)
 		q->closed = true;
 		fuaio_rules_shut(q);
 		q->options.ops->close(q->engine, false);
+		if (q->options.fd >= 0 && close(q->options.fd) < 0 && errno != EINTR)
+			rc = -errno;
 	}
 	pthread_mutex_unlock(&q->lock);
 	return rc;

@@ -42,8 +42,11 @@ static int64_t submit_one(const struct fuaio_engine_ops *ops, const struct fuaio
 		ops->close(engine, false);
 		return rc < 0 ? rc : -EAGAIN;
 	}
-	while (ops->reap(engine, &answer, 1, 1000) != 1)
-		continue;
+	do
+		rc = ops->reap(engine, &answer, 1, 1000);
+	while (!rc || rc == -EINTR || rc == -ETIME);
+	if (rc < 0)
+		return rc; /* in flight for ever: the engine stays open */
 	ops->close(engine, false);
 	return answer.result;
 }
@@ -58,7 +61,7 @@ int fuaio_engine_ask(const struct fuaio_engine_ops *ops, int flags)
 	int64_t rc;
 
 	if (fd < 0)
-		return -errno;
+		return -ENODATA;
 	slot.fd = (int)fd;
 	rc = ops->run ? ops->run(&slot) : submit_one(ops, &slot);
 	close(slot.fd);
@@ -74,7 +77,9 @@ bool fuaio_engine_takes_dsync(const struct fuaio_engine_ops *ops)
 	if (atomic_load(answer) == NOT_ASKED) {
 		int rc = fuaio_engine_ask(ops, FUAIO_RWF_DSYNC);
 
-		if (rc && rc != -EOPNOTSUPP && rc != -EINVAL && rc != -ENOSYS)
+		bool refused = rc == -EOPNOTSUPP || rc == -EINVAL || rc == -ENOSYS || rc == -EPERM || rc == -EACCES;
+
+		if (rc && !refused)
 			return true;
 		atomic_store(answer, rc ? NO : YES);
 	}

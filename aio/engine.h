@@ -14,6 +14,7 @@ enum fuaio_op { FUAIO_READ, FUAIO_WRITE, FUAIO_FLUSH_DATA, FUAIO_FLUSH_ALL };
 struct fuaio_slot {
 	struct fuaio_request *request; /* NULL: the queue's own flush */
 	struct iovec *iov;
+	bool told; /* of errors of the page cache */
 	unsigned iovcnt, iov_room;
 	unsigned index;
 	int fd, flags;
@@ -62,7 +63,7 @@ bool luring_has_fua(void);
 bool fuaio_engine_takes_dsync(const struct fuaio_engine_ops *ops);
 
 /* The kernel's answer to a one-byte write with `flags` through this engine, on a
- * memfd so that no trace is left: 0, or -errno. */
+ * memfd so that no trace is left: 0, or -errno; -ENODATA: there is no memfd to ask with. */
 int fuaio_engine_ask(const struct fuaio_engine_ops *ops, int flags);
 
 /* Alive in every build type, where assert() vanishes from a release. A flag that

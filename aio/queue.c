@@ -9,7 +9,8 @@
  *   - At most one flush is in flight. What completes meanwhile waits for the next one.
  *   - A failed flush fails everything promised, and latches the file.
  *   - On a file of the page cache an error is told once, to whoever asks first: so at most
- *     one request that is told of errors (a flagged write, a flush) is in flight. */
+ *     one request that is told of errors (a flagged write, a flush) is in flight. Where plain
+ *     writes are told too (synchronous files), that is one write, or a flush, at a time. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -94,11 +95,11 @@ static void promise(struct fuaio_queue *q, struct fuaio_request *request, uint64
 	}
 }
 
-/* Not while a flagged write is in flight on a page-cache file: it would be told of the
- * error that this flush must see. */
+/* Not while a write is in flight on a page-cache file that would be told of the error
+ * which this flush must see. */
 bool fuaio_rules_flush_due(const struct fuaio_queue *q)
 {
-	return q->promised.first && !q->flushing && !(q->options.page_cache && q->flagged);
+	return q->promised.first && !q->flushing && !(q->options.page_cache && q->told);
 }
 
 enum fuaio_op fuaio_rules_flush_begin(struct fuaio_queue *q)
@@ -242,7 +243,7 @@ static int choose_flags(const struct fuaio_queue *q, const struct fuaio_request 
 {
 	if (request->op != FUAIO_WRITE || !request->fua)
 		return 0;
-	if (q->options.page_cache && (q->latched || q->flagged || q->flushing || q->promised.first))
+	if (q->options.page_cache && (q->latched || q->told || q->flushing || q->promised.first))
 		return 0;
 	return q->write_flags;
 }
@@ -283,6 +284,13 @@ static bool fill_iov(struct fuaio_slot *slot, const struct fuaio_request *r, siz
 	return true;
 }
 
+bool fuaio_rules_can_take(const struct fuaio_queue *q)
+{
+	if (q->options.writes_told && (q->told || q->flushing || q->promised.first))
+		return false;
+	return q->free_count;
+}
+
 /* A queued request gets a free slot, and its flags. NULL: no memory, and it is done. */
 struct fuaio_slot *fuaio_rules_take(struct fuaio_queue *q, struct fuaio_request *request)
 {
@@ -299,17 +307,18 @@ struct fuaio_slot *fuaio_rules_take(struct fuaio_queue *q, struct fuaio_request 
 	slot->op = request->op;
 	slot->offset = request->offset + (int64_t)request->bytes;
 	slot->flags = choose_flags(q, request);
-	if (slot->flags)
-		q->flagged++;
-	else if (request->fua)
+	slot->told = slot->flags || (q->options.writes_told && request->op == FUAIO_WRITE);
+	if (slot->told)
+		q->told++;
+	if (request->fua && !slot->flags)
 		request->needs_flush = true;
 	return slot;
 }
 
 static void give_back(struct fuaio_queue *q, struct fuaio_slot *slot)
 {
-	if (slot->flags)
-		q->flagged--;
+	if (slot->told)
+		q->told--;
 	slot->request = NULL;
 	q->free_slots[q->free_count++] = slot->index;
 }
@@ -381,7 +390,7 @@ static void write_progress(struct fuaio_queue *q, struct fuaio_request *request,
 		finish(request, (int64_t)request->bytes);
 }
 
-/* Can this answer of a flagged write have used up an error that the page cache tells once?
+/* Can this answer of a write have used up an error that the page cache tells once?
  * Not where the kernel refused the call before it wrote. */
 static bool may_use_up_error(int64_t result)
 {
@@ -398,22 +407,22 @@ static bool may_use_up_error(int64_t result)
 	}
 }
 
-static void write_failed(struct fuaio_queue *q, struct fuaio_request *request, int flags, int64_t error)
+static void write_failed(struct fuaio_queue *q, struct fuaio_request *request, const struct fuaio_slot *slot,
+			 int64_t error)
 {
-	if (flags && (error == -EOPNOTSUPP || error == -ENOSYS)) {
+	if (slot->flags && (error == -EOPNOTSUPP || error == -ENOSYS)) {
 		q->write_flags = 0; /* this kernel does not know the flag: nothing was written; write, then flush */
 		requeue(q, request);
 		return;
 	}
 	finish(request, error);
-	if (flags && q->options.page_cache && may_use_up_error(error))
+	if (slot->told && q->options.page_cache && may_use_up_error(error))
 		latch(q, error);
 }
 
 void fuaio_rules_complete(struct fuaio_queue *q, struct fuaio_slot *slot, int64_t result)
 {
 	struct fuaio_request *request = slot->request;
-	int flags = slot->flags;
 
 	if (slot->index == q->options.depth) {
 		fuaio_rules_flush_done(q, result);
@@ -428,7 +437,7 @@ void fuaio_rules_complete(struct fuaio_queue *q, struct fuaio_slot *slot, int64_
 		q->completed++;
 		write_progress(q, request, slot->length, (size_t)result);
 	} else {
-		write_failed(q, request, flags, result ? result : -ENOSPC);
+		write_failed(q, request, slot, result ? result : -ENOSPC);
 	}
 }
 

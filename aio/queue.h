@@ -17,7 +17,8 @@ struct fuaio_queue_options {
 	unsigned depth;        /* most reads and writes in flight, at least 1 */
 	unsigned memory_align; /* bytes; what an O_DIRECT buffer's address must be a multiple of, else 1 */
 	unsigned offset_align; /* bytes; likewise for offset and length */
-	bool page_cache;       /* writes may go through the page cache: rule 6 */
+	bool page_cache;       /* writes may go through the page cache, which tells an error once */
+	bool writes_told;      /* it tells plain writes too: then one write at a time */
 	bool flag_costs_flush; /* here RWF_DSYNC is dearer than a write and a flush of ours */
 };
 
@@ -28,14 +29,15 @@ int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_option
 int fuaio_queue_write_flags(struct fuaio_queue *queue);
 
 /* Refuse new requests, wait until nothing is in flight and nobody is inside, and close the
- * engine: 0 then, 1 where it was closed before. -EINTR after at most wait_ms (0: at once) or
- * a tenth of a second: not closed, call again. */
+ * engine and the descriptor: 0 then, 1 where that was done before. -EINTR after at most wait_ms
+ * (0: at once) or a tenth of a second: not closed, call again. */
 int fuaio_queue_close(struct fuaio_queue *queue, unsigned wait_ms);
 
 /* In a forked child, instead: closes descriptors, touches nothing else. */
 void fuaio_queue_close_in_child(struct fuaio_queue *queue);
 
-/* The memory. Only once closed, and nobody may hold the pointer any more; nothing in a child. */
+/* The memory, when nobody holds the pointer any more; nothing in a child. One that was not closed
+ * loses its engine, and keeps its descriptor for the caller to close. */
 void fuaio_queue_free(struct fuaio_queue *queue);
 
 /* Requests that the kernel has and has not answered; the queue's flush counts as one. */

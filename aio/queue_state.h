@@ -43,7 +43,7 @@ struct fuaio_queue {
 	struct fuaio_list queued, promised;
 	struct fuaio_slot *slots; /* depth of them, and one for the flush */
 	unsigned *free_slots, free_count;
-	unsigned flagged; /* writes in flight with RWF_DSYNC */
+	unsigned told; /* writes in flight that may be told of errors: with RWF_DSYNC, or where all are */
 	uint64_t completed, durable;
 	bool flushing;
 	uint64_t flush_number, flush_covers; /* of the last flush submitted */
@@ -67,6 +67,7 @@ enum { FUAIO_MOST_RETRIES = 64 }; /* of EAGAIN with nothing in flight, or withou
 /* queue.c. The lock is held. */
 void fuaio_list_init(struct fuaio_list *list);
 void fuaio_rules_begin(struct fuaio_queue *q, struct fuaio_request *request);
+bool fuaio_rules_can_take(const struct fuaio_queue *q);
 struct fuaio_slot *fuaio_rules_take(struct fuaio_queue *q, struct fuaio_request *request);
 void fuaio_rules_put_back(struct fuaio_queue *q, struct fuaio_slot *slot);
 void fuaio_rules_complete(struct fuaio_queue *q, struct fuaio_slot *slot, int64_t result);

@@ -125,6 +125,9 @@ void fuaio_queue_free(struct fuaio_queue *q)
 {
 	if (q->pid != getpid())
 		return;
+	q->options.fd = -1;
+	if (fuaio_queue_close(q, 0) == -EINTR)
+		return; /* the kernel still uses it */
 	slots_free(q);
 	pthread_cond_destroy(&q->idle);
 	pthread_mutex_destroy(&q->lock);
@@ -134,6 +137,7 @@ void fuaio_queue_free(struct fuaio_queue *q)
 void fuaio_queue_close_in_child(struct fuaio_queue *q)
 {
 	q->options.ops->close(q->engine, true);
+	close(q->options.fd);
 }
 
 /* ---- requests ---- */

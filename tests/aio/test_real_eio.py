@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import random
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from block_devices import mounted
+from fixtures_root import LoopDevices
+from needs import need_command
 from real_losses import (
     BLOCK,
     BLOCKS,
@@ -44,7 +50,24 @@ def target(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Target]:
         yield target
 
 
-def write_rounds(target: Target, engine: str, write: Write, *, direct: bool) -> list[Said]:
+@contextmanager
+def opened(target: Target, engine: str, *, direct: bool, flags: int) -> Iterator[File]:
+    """Open the target by name or, to have more *flags*, by a descriptor."""
+    if not flags:
+        with open_file(target.path, "r+", engine=engine, direct=direct) as file:
+            yield file
+        return
+    descriptor = os.open(target.path, os.O_RDWR | os.O_CLOEXEC | flags)
+    try:
+        with open_file(descriptor, "r+", engine=engine, direct=direct) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def write_rounds(
+    target: Target, engine: str, write: Write, *, direct: bool, flags: int = 0
+) -> list[Said]:
     """Write every block once, in rounds, each of which opens the file again.
 
     After the first failure a file of the page cache promises nothing more, so that only the writes
@@ -59,7 +82,7 @@ def write_rounds(target: Target, engine: str, write: Write, *, direct: bool) -> 
     rounds = [kept, *(rest[at : at + length] for at in range(0, len(rest), length))]
     said = []
     for some in rounds:
-        with open_file(target.path, "r+", engine=engine, direct=direct) as file:
+        with opened(target, engine, direct=direct, flags=flags) as file:
             said += write_at_once(file, write, target, some)
     assert sorted(one.block for one in said) == sorted(blocks)
     assert all(one.error is None for one in said if one.block in kept)
@@ -87,6 +110,47 @@ def test_no_success_is_told_of_a_block_that_is_not_there(
         assert set(failed) == lost  # an error there is its own write's
     else:
         assert set(failed) >= lost
+
+
+def make_synchronous(target: Target, how: str) -> int:
+    """Make plain writes synchronous as a user might; gives the flags to open the target with."""
+    if how == "mount":
+        mount = need_command("mount", "mount")
+        subprocess.run([mount, "-o", "remount,sync", target.path.parent], check=True)
+    elif how == "attribute":
+        chattr = need_command("chattr", "e2fsprogs")
+        subprocess.run([chattr, "+S", target.path], check=True)
+    return os.O_DSYNC if how == "descriptor" else 0
+
+
+@pytest.mark.parametrize("write", [write_with_fua, write_and_flush])
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("ext4", "mount"), ("ext4", "attribute"), ("ext4", "descriptor"), ("raw", "descriptor")],
+)
+def test_no_success_is_told_wrong_where_every_write_is_synchronous(
+    scratch: Path, engine: str, write: Write, kind: str, how: str
+) -> None:
+    with losing_target(scratch, kind) as target:
+        flags = make_synchronous(target, how)
+        said = write_rounds(target, engine, write, direct=False, flags=flags)
+        told = [one for one in said if one.error is None]
+        assert [one.block for one in told if target.on_device(one.block) != one.data] == []
+        assert len(told) >= THREADS
+
+
+@pytest.mark.parametrize(("features", "page_cache"), [("extent", False), ("^extent,^64bit", True)])
+def test_a_direct_file_with_a_block_map_counts_as_one_of_the_page_cache(
+    loop_device: LoopDevices, scratch: Path, features: str, page_cache: bool
+) -> None:
+    device = loop_device()
+    mkfs = need_command("mkfs.ext4", "e2fsprogs")
+    subprocess.run([mkfs, "-q", "-F", "-O", features, device], check=True)
+    with (
+        mounted("ext4", device, scratch / "mounted") as folder,
+        open_file(folder / "file", "x+", direct=True) as file,
+    ):
+        assert bool(file._facts.page_cache) is page_cache
 
 
 def attempt_to_lose(file: File, target: Target) -> OSError:
