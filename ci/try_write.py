@@ -63,7 +63,11 @@ def try_engine(descriptor: int, engine: str, *, direct: bool) -> bool:
 def main(folder: str) -> int:
     """Try every engine; 0 if all that was written came back, 1 if not."""
     found = available()
-    descriptor = nameless_file(folder)
+    try:
+        descriptor = nameless_file(folder)
+    except OSError as error:
+        print(f"{folder}: no scratch file can be made there: {error.strerror}", file=sys.stderr)
+        return 2
     print(f"{'engine':10} {'file':9} {'can_fua':9} {'bytes':>6} read back")
     results = [
         try_engine(descriptor, engine, direct=direct)

@@ -95,6 +95,35 @@ def test_where_rings_and_contexts_are_refused_threads_are_left(
     assert_wrote_durably(seen, written_file)
 
 
+@pytest.mark.parametrize(
+    ("engine", "call"),
+    [
+        ("io_uring", "io_uring_enter"),
+        ("linux_aio", "io_submit"),
+        ("linux_aio", "io_getevents"),
+    ],
+)
+def test_an_engine_whose_calls_are_refused_after_its_set_up_is_not_available(
+    written_file: Path, engine: str, call: str
+) -> None:
+    need_engine(engine)
+    seen = seen_after(written_file, f"refuse:{call}:EPERM")
+    assert engine not in seen.works
+    refused = seen.refused[engine]
+    assert (refused.cause, refused.errno) == ("policy", errno.EPERM)
+    assert call in refused.message
+    assert seen.fact("kernel", engine).reason == "policy"
+    assert_wrote_durably(seen, written_file)
+
+
+def test_a_question_that_cannot_be_asked_is_not_answered_no(written_file: Path) -> None:
+    seen = seen_after(written_file, "refuse:memfd_create:ENOSYS")
+    for engine in seen.works:
+        for fact in ("takes_dsync", "refuses_unknown"):
+            assert seen.fact("kernel", f"{engine}_{fact}").state == "unknown"
+    assert_wrote_durably(seen, written_file)
+
+
 def test_the_command_reports_a_refusal_as_the_package_does(written_file: Path) -> None:
     need_engine("io_uring")
     step = "refuse:io_uring_setup:ENOSYS"

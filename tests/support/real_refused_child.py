@@ -32,6 +32,10 @@ ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NUMBERS = {
     "io_uring_setup": {"x86_64": 425, "aarch64": 425},
     "io_setup": {"x86_64": 206, "aarch64": 0},
+    "io_submit": {"x86_64": 209, "aarch64": 2},
+    "io_getevents": {"x86_64": 208, "aarch64": 4},
+    "io_uring_enter": {"x86_64": 426, "aarch64": 426},
+    "memfd_create": {"x86_64": 319, "aarch64": 279},
 }
 MACHINE = os.uname().machine
 LOADED = (kernel_section, policy_section)
