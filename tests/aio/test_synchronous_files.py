@@ -27,7 +27,6 @@ def synchronous(path: Path, engine: str) -> Iterator[File]:
         os.close(descriptor)
 
 
-@pytest.mark.combination
 @pytest.mark.parametrize("fua", [False, True], ids=["plain", "fua"])
 def test_a_second_write_is_not_submitted_before_the_first_is_answered(
     scratch: Path, engine: str, faults: Faults, fua: bool
