@@ -52,6 +52,18 @@ def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("sdist", repository, folder / "dist")
 
 
+def the_probe() -> set[str]:
+    """Give the installed names of the build probe's own files, with which scan asks."""
+    symbols = SOURCE / "probe" / "symbols"
+    files = {path.relative_to(SOURCE).as_posix() for path in symbols.rglob("*") if path.is_file()}
+    return {f"fuaio/{name}" for name in (*files, "probe/symbols/meson_options.txt")}
+
+
+def test_the_build_probe_is_installed_whole(wheel: Path) -> None:
+    assert the_probe() <= names_in(wheel)
+    assert len(the_probe()) > 6
+
+
 def test_every_python_file_of_every_room_is_installed(wheel: Path) -> None:
     in_rooms = {
         path.relative_to(SOURCE).as_posix()
@@ -69,7 +81,8 @@ def test_the_wheel_has_what_is_generated_and_nothing_of_the_tests(wheel: Path) -
     assert {f"fuaio/{name}" for name in (*generated, "probe/build.json")} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.startswith("fuaio-0")} == {"fuaio"}
-    endings = {Path(name).suffix for name in names if name.startswith("fuaio/")}
+    of_the_package = {name for name in names if name.startswith("fuaio/")}
+    endings = {Path(name).suffix for name in of_the_package - the_probe()}
     assert endings <= {".py", ".pyi", ".typed", ".json", ".so"}
     assert not [name for name in names if "test" in name or "mesonpy.libs" in name]
 
