@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +16,7 @@ from hypothesis import settings
 # Helpers that tests import by name; the tests themselves are no packages.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+from machine_lock import folder, machine_lock
 from needs import ENGINES, missing, need_engine, need_root
 
 pytest_plugins = ["fixtures_root"]
@@ -35,6 +36,22 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "s" not in config.option.reportchars:
         config.option.reportchars += "s"
+
+
+def pytest_report_header() -> str:
+    """Say whether other runs on this machine are kept from disturbing this one."""
+    return f"machine's lock: {machine_lock.why_not or folder()}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that changes a sysctl runs alone, all others together, on the whole machine.
+
+    First of all hooks: what is waited for here is no time of the test's, so that it fails no limit.
+    """
+    fixtures = getattr(item, "fixturenames", ())
+    with machine_lock.held(exclusive="sysctl" in fixtures):
+        return (yield)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

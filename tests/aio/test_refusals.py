@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sys
 from pathlib import Path
 
 import pytest
+from fixtures_root import Sysctl
 from needs import need_engine
-from real_guard import sysctl
 from real_refusals import Seen, run_child, seen_after
 
 from fuaio.aio import EngineUnavailableError, available, laio_has_fua, open_file
@@ -154,7 +155,7 @@ def test_an_engine_that_is_not_built_in_is_refused_without_asking_the_kernel(
 
 
 @pytest.mark.root
-def test_a_ring_refused_to_all_names_the_sysctl(written_file: Path) -> None:
+def test_a_ring_refused_to_all_names_the_sysctl(written_file: Path, sysctl: Sysctl) -> None:
     need_engine("io_uring")
     with sysctl("kernel/io_uring_disabled", 2):
         seen = seen_after(written_file)
@@ -165,7 +166,7 @@ def test_a_ring_refused_to_all_names_the_sysctl(written_file: Path) -> None:
 
 @pytest.mark.root
 def test_a_ring_refused_to_the_unprivileged_names_the_sysctl_and_the_group(
-    written_file: Path,
+    written_file: Path, sysctl: Sysctl
 ) -> None:
     need_engine("io_uring")
     with sysctl("kernel/io_uring_disabled", 1):
@@ -178,7 +179,9 @@ def test_a_ring_refused_to_the_unprivileged_names_the_sysctl_and_the_group(
 
 
 @pytest.mark.root
-def test_a_member_of_the_group_has_rings_though_others_are_refused(written_file: Path) -> None:
+def test_a_member_of_the_group_has_rings_though_others_are_refused(
+    written_file: Path, sysctl: Sysctl
+) -> None:
     need_engine("io_uring")
     with sysctl("kernel/io_uring_disabled", 1), sysctl("kernel/io_uring_group", NOBODY):
         seen = seen_after(written_file, f"become:{NOBODY}")
@@ -187,7 +190,9 @@ def test_a_member_of_the_group_has_rings_though_others_are_refused(written_file:
 
 
 @pytest.mark.root
-def test_a_filter_is_not_taken_for_the_sysctl_that_allows_the_ring(written_file: Path) -> None:
+def test_a_filter_is_not_taken_for_the_sysctl_that_allows_the_ring(
+    written_file: Path, sysctl: Sysctl
+) -> None:
     need_engine("io_uring")
     with sysctl("kernel/io_uring_disabled", 1):
         seen = seen_after(written_file, "refuse:io_uring_setup:EPERM")
@@ -206,8 +211,9 @@ def test_a_user_without_lockable_memory_is_told_of_the_limit(written_file: Path)
 @pytest.mark.root
 def test_a_user_whose_rings_are_used_up_is_told_of_the_limit(written_file: Path) -> None:
     need_engine("io_uring")
-    # A closed ring is charged to its user for a while: this one never closed any.
-    stranger = 100_000 + os.getpid()
+    # A closed ring is charged to its user for a while: this one never closed any, and is in no
+    # other run of the tests.
+    stranger = 100_000 + secrets.randbelow(1 << 31)
     steps = ("ask", "memlock:1048576", f"become:{stranger}", "hold-rings")
     seen = seen_after(written_file, *steps)
     assert seen.held > 0
@@ -216,7 +222,9 @@ def test_a_user_whose_rings_are_used_up_is_told_of_the_limit(written_file: Path)
 
 
 @pytest.mark.root
-def test_used_up_contexts_are_a_limit_and_no_missing_feature(written_file: Path) -> None:
+def test_used_up_contexts_are_a_limit_and_no_missing_feature(
+    written_file: Path, sysctl: Sysctl
+) -> None:
     need_engine("linux_aio")
     with sysctl("fs/aio-max-nr", 2):
         seen = seen_after(written_file, "hold-contexts")
@@ -227,7 +235,9 @@ def test_used_up_contexts_are_a_limit_and_no_missing_feature(written_file: Path)
 
 
 @pytest.mark.root
-def test_a_depth_that_exceeds_what_is_left_of_the_contexts_is_named(written_file: Path) -> None:
+def test_a_depth_that_exceeds_what_is_left_of_the_contexts_is_named(
+    written_file: Path, sysctl: Sysctl
+) -> None:
     need_engine("linux_aio")
     with sysctl("fs/aio-max-nr", 32):
         seen = seen_after(written_file, depth=32)  # and one for the flush

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from real_guard import sysctl
+from fixtures_root import Sysctl
 
 from fuaio.probe import ENGINES, Fact, decode_report, gather
 
@@ -100,7 +100,7 @@ def test_an_aio_context_refused_by_seccomp_is_a_matter_of_policy() -> None:
 
 
 @pytest.mark.root
-def test_a_ring_refused_by_the_sysctl_names_the_sysctl() -> None:
+def test_a_ring_refused_by_the_sysctl_names_the_sysctl(sysctl: Sysctl) -> None:
     need_working("io_uring")
     with sysctl("kernel/io_uring_disabled", 2):
         facts = facts_after("")
@@ -114,7 +114,7 @@ def test_a_ring_refused_by_the_sysctl_names_the_sysctl() -> None:
 
 
 @pytest.mark.root
-def test_an_exhausted_aio_max_nr_is_a_limit_and_no_missing_feature() -> None:
+def test_an_exhausted_aio_max_nr_is_a_limit_and_no_missing_feature(sysctl: Sysctl) -> None:
     need_working("linux_aio")
     with sysctl("fs/aio-max-nr", 0):
         facts = facts_after("")

@@ -1,17 +1,19 @@
-"""Fixtures over block_devices.py: made for one test, taken away after it."""
+"""What only root can have: made or changed for one test, taken away or put back after it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import block_devices
 import pytest
 from block_devices import FailingDevice
+from real_guard import changed_sysctl
 
 LoopDevices = Callable[..., Path]
 FileSystems = Callable[[str, Path], Path]
+Sysctl = Callable[[str, int], AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -68,3 +70,12 @@ def zram_device() -> Iterator[Path]:
     """A device in memory of 64 MiB."""
     with block_devices.new_zram_device() as device:
         yield device
+
+
+@pytest.fixture
+def sysctl() -> Sysctl:
+    """Call it for a block in which the whole machine has another value of a sysctl.
+
+    A test that takes this fixture runs while no other test does, on the whole machine.
+    """
+    return changed_sysctl

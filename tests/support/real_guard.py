@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from machine_lock import machine_lock
 from needs import missing, need_root
 
 
@@ -17,11 +17,12 @@ def afterwards(script: str, *arguments: str | Path) -> Iterator[None]:
     """Run the shell *script* after the block, however that ends.
 
     The shell is started before, and waits until the pipe from this process is closed, which the
-    kernel does if nobody else can.
+    kernel does if nobody else can. The machine's lock, if this test holds it, lasts until then.
     """
     with subprocess.Popen(
         ["sh", "-euc", f"cat; {script}", "sh", *arguments],
         stdin=subprocess.PIPE,
+        pass_fds=machine_lock.descriptors(),
         start_new_session=True,  # Ctrl-C and a time limit end the tests, not this
     ) as guard:
         try:
@@ -34,11 +35,12 @@ def afterwards(script: str, *arguments: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def sysctl(name: str, value: int) -> Iterator[None]:
+def changed_sysctl(name: str, value: int) -> Iterator[None]:
     """Give the sysctl *name* (a path below /proc/sys) this *value* for the length of the block.
 
-    It holds for the whole machine, so two tests that want one take turns.
+    It holds for the whole machine: tests take the fixture `sysctl`, for which they run alone.
     """
+    assert machine_lock.is_exclusive, "a sysctl is every test's: take the fixture sysctl"
     need_root()
     path = Path("/proc/sys", name)
     with ExitStack() as stack:
@@ -46,7 +48,6 @@ def sysctl(name: str, value: int) -> Iterator[None]:
             file = stack.enter_context(path.open("r+", buffering=1))
         except OSError as error:
             missing(f"{path} cannot be set here: {error.strerror}", required=False)
-        fcntl.flock(file, fcntl.LOCK_EX)
         before = file.read().strip()
         stack.enter_context(afterwards('printf %s "$1" >"$2"', before, path))
         try:

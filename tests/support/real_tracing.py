@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from block_devices import mounted
 from needs import missing, need_root
@@ -51,7 +51,8 @@ def tracepoint(folder: Path, event: str, only: str) -> Iterator[Tracing]:
         root = stack.enter_context(mounted("tracefs", "tracefs", folder / "tracefs"))
         if not (root / "events" / event).exists():
             missing(f"this kernel has no tracepoint {event}", required=False)
-        instance = root / "instances" / f"fuaio-{os.getpid()}"
+        # Not the process's number, which another PID namespace has too.
+        instance = root / "instances" / f"fuaio-{uuid4().hex}"
         instance.mkdir()
         stack.enter_context(afterwards('rmdir "$1"', instance))
         (instance / "events" / event / "filter").write_text(only)
