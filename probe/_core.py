@@ -17,6 +17,13 @@ def load_core() -> str:
     return ""
 
 
+def core_file() -> str:
+    """Return the shared object that the C core is, once it is loaded."""
+    import fuaio.aio._core
+
+    return str(fuaio.aio._core.__file__)
+
+
 def ask_engine(engine: str) -> Answer | str:
     """Return what *engine* answered, or why the core that would ask cannot be loaded."""
     failure = load_core()

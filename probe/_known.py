@@ -51,6 +51,11 @@ def _engine(name: str, object_: str, call: str) -> tuple[Known, ...]:
     )
 
 
+_ORIGIN = (
+    "wheel: the copy that came with the package, so that build tells of the wheel's headers; "
+    "system: any other"
+)
+
 _TABLE = (
     _can("build", "libaio", "libaio's header and library are usable and not disabled"),
     _can("build", "liburing", "liburing's header and library are usable and not disabled"),
@@ -75,9 +80,11 @@ _TABLE = (
     _saw("build", "require_fua", "the libraries whose helper the build insisted on"),
     _can("library", "core", "the C core of fuaio can be loaded"),
     _saw("library", "libaio_file", "the shared object that is loaded"),
+    _saw("library", "libaio_origin", _ORIGIN),
     _saw("library", "libaio_soname", "its DT_SONAME"),
     _saw("library", "libaio_version", "bounds, from the symbol versions it defines"),
     _saw("library", "liburing_file", "the shared object that is loaded"),
+    _saw("library", "liburing_origin", _ORIGIN),
     _saw("library", "liburing_soname", "its DT_SONAME"),
     _saw("library", "liburing_version", "bounds, from the symbol versions it defines"),
     _saw("kernel", "release", "of the running kernel"),

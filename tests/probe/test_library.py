@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+import fuaio
 from fuaio.probe import Fact, decode_report, gather
+from fuaio.probe._proc import under
 
 Tree = Callable[[Mapping[str, str]], Path]
 LIBRARIES = ("libaio", "liburing")
@@ -76,6 +78,39 @@ def test_a_library_is_found_under_the_name_that_auditwheel_gives_it(
     file = form.format(name)
     root = tree({"/proc/self/maps": MAPS.format(name=file), f"/a b/{file}": ""})
     assert library(root)[f"{name}_file"].value == f"/a b/{file}"
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_copy_that_came_with_the_package_says_that_the_headers_are_the_wheels(
+    tree: Tree, name: str
+) -> None:
+    beside = Path(fuaio.__file__).resolve().parents[1] / "fuaio.libs"
+    maps = MAPS.format(name=f"{name}-1b2c3d4e.so.2").replace("/a b", str(beside))
+    fact = library(tree({"/proc/self/maps": maps}))[f"{name}_origin"]
+    assert (fact.state, fact.value) == ("yes", "wheel")
+    assert "the headers that the wheel was built with" in fact.detail
+
+
+@pytest.mark.parametrize("folder", ["/usr/lib", "/opt/other.libs", "/opt/fuaio.libs"])
+def test_a_library_from_anywhere_else_is_the_systems(tree: Tree, folder: str) -> None:
+    maps = MAPS.format(name="libaio-1b2c3d4e.so.1").replace("/a b", folder)
+    fact = library(tree({"/proc/self/maps": maps}))["libaio_origin"]
+    assert (fact.state, fact.value, fact.detail) == ("yes", "system", "")
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_of_two_that_are_loaded_the_one_that_the_core_is_linked_with_is_told(
+    tree: Tree, name: str
+) -> None:
+    content = a_loaded_file(name).read_bytes()
+    soname = str(library()[f"{name}_soname"].value).encode()
+    foreign, ours = f"/foreign/{name}.so.0", f"/ours/{name}.so.0"
+    maps = "".join(MAPS.format(name="").replace("/a b/", path) for path in (foreign, ours))
+    root = tree({"/proc/self/maps": maps, foreign: "", ours: ""})
+    under(root, foreign).write_bytes(content.replace(soname, soname[:-1] + b"x"))
+    assert library(root)[f"{name}_file"].value == foreign, "ours cannot be read: the first"
+    under(root, ours).write_bytes(content)
+    assert library(root)[f"{name}_file"].value == ours
 
 
 @pytest.mark.parametrize("file", ["libaio.txt", "notlibaio.so.1", "libaiofoo.so"])
