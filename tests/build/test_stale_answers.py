@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from header_prefixes import Prefixes
-from meson_runs import SOURCE, run, succeed, tool
+from meson_runs import SOURCE, Probe, run, succeed, tool
 
 OBJECTS = {
     "libaio": "aio/libfuaio_core.a.p/engine_linux_aio.c.o",
@@ -56,6 +56,44 @@ def test_a_header_that_lost_its_helper_does_not_compile_either(
     succeed(tool("meson"), "setup", "--reconfigure", build)
     for library in HELPERS:
         assert rebuild(build, library).returncode == 0
+
+
+def test_a_build_fails_until_a_header_that_changed_is_asked_again(
+    private_probe: Probe, prefixes: Prefixes
+) -> None:
+    # Nothing of ours uses it, so that the compiler alone would not notice.
+    name = "io_uring_queue_init_mem"
+    header = prefixes.folder / "liburing/include/liburing.h"
+    old = header.read_text().replace(name, "no_such_name")
+    new = f"{old}\nstatic inline void {name}(void) {{}}\n"
+    header.write_text(old)
+    assert private_probe.configure().of(name) == "no symbol-missing"
+    assert private_probe.compile().returncode == 0
+    header.write_text(new)
+    for _ in range(2):
+        stale = private_probe.compile()
+        assert stale.returncode != 0
+        assert "liburing_h.i: a header changed since it was probed" in stale.stdout
+        assert "meson setup --reconfigure" in stale.stdout
+    header.write_text(old)
+    assert private_probe.compile().returncode == 0
+    header.write_text(new)
+    assert private_probe.reconfigure().of(name) == "yes ok"
+    assert private_probe.compile().returncode == 0
+
+
+@pytest.mark.parametrize("library", HELPERS)
+def test_a_build_fails_until_a_header_that_was_mended_is_asked_again(
+    private_probe: Probe, prefixes: Prefixes, library: str
+) -> None:
+    put = prefixes.libaio if library == "libaio" else prefixes.liburing
+    put("broken")
+    assert private_probe.configure().of(library) == "unknown header-unusable"
+    assert private_probe.compile().returncode == 0
+    put("genuine")
+    assert private_probe.compile().returncode != 0
+    assert private_probe.reconfigure().of(library) == "yes ok"
+    assert private_probe.compile().returncode == 0
 
 
 @pytest.mark.parametrize("standard", ["c11", "c17", "gnu17"])
