@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,17 @@ def build(
     *,
     settings: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Path:
-    """Build the wheel, the editable wheel or the sdist of *source* into *folder*."""
+    """Build the wheel, the editable wheel or the sdist of *source* into *folder*.
+
+    *under* are the words before the command, such as those of unshare.
+    """
     pytest.importorskip("mesonpy", reason="meson-python is not installed")
     folder.mkdir(parents=True)
     tools = f"{Path(tool('meson')).parent}:{Path(tool('ninja')).parent}:/usr/bin:/bin"
     printed = succeed(
-        *(sys.executable, "-c", CALL, hook, str(folder), json.dumps(settings or {})),
+        *(*under, sys.executable, "-c", CALL, hook, str(folder), json.dumps(settings or {})),
         cwd=source,
         env={"PATH": tools, **EPOCH, **(env or {})},
     )
