@@ -49,6 +49,10 @@ def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     succeed(git, "init", "--quiet", cwd=repository)
     succeed(git, "add", "--all", "--force", cwd=repository)
     succeed(git, *identity, "commit", "--quiet", "--message=all", cwd=repository)
+    # What the machine's owner left there is nobody's business.
+    (repository / "build").mkdir(exist_ok=True)
+    for name in ("build/left-over.o", "private-key"):
+        (repository / name).write_text("of this machine")
     return build("sdist", repository, folder / "dist")
 
 
@@ -160,6 +164,22 @@ def test_the_sdist_has_the_whole_source(sdist: Path) -> None:
         *("tests/conftest.py", "tests/build/test_packaging.py", "ci/prefixes"),
     } <= packed
     assert not [name for name in packed if name.endswith((".so", ".o", ".pyc", ".i"))]
+
+
+def test_the_sdist_has_nothing_of_the_machine_that_made_it(sdist: Path) -> None:
+    here = (str(sdist.parents[1]), str(SOURCE), "of this machine")
+    with tarfile.open(sdist) as archive:
+        members = archive.getmembers()
+        texts = {
+            member.name: stream.read().decode(errors="replace")
+            for member in members
+            if (stream := archive.extractfile(member)) is not None
+        }
+    assert not [name for name in texts if name.endswith(("left-over.o", "private-key"))]
+    assert {(member.uid, member.gid) for member in members} == {(0, 0)}
+    # This very file says what it looks for.
+    ours = next(name for name in texts if name.endswith(f"/{Path(__file__).name}"))
+    assert {ours} >= {name for name, text in texts.items() for words in here if words in text}
 
 
 def test_the_sdist_builds_the_same_wheel_where_there_is_no_git(
