@@ -94,20 +94,17 @@ def test_one_that_wants_it_alone_and_another_wait_for_each_other(
 
 def test_one_that_wants_it_alone_goes_before_those_who_come_later(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    with (
-        open(reading, encoding="ascii") as words,
-        holder(tmp_path, "shared") as before,
-        holder(tmp_path, "alone", writing) as writer,
-    ):
+    with open(reading, encoding="ascii") as words, holder(tmp_path, "shared") as before:
         assert word(before) == "shared"
-        wait_until(lambda: not is_free(tmp_path / GATE, fcntl.LOCK_EX))
-        with holder(tmp_path, "shared", writing) as later:
-            os.close(writing)
-            wait_until(lambda: waits(later))
-            before.communicate("")
-            assert words.readline() == "alone\n"
-            writer.communicate("")
-            assert words.readline() == "shared\n"
+        with holder(tmp_path, "alone", writing) as writer:
+            wait_until(lambda: not is_free(tmp_path / GATE, fcntl.LOCK_EX))
+            with holder(tmp_path, "shared", writing) as later:
+                os.close(writing)
+                wait_until(lambda: waits(later))
+                before.communicate("")
+                assert words.readline() == "alone\n"
+                writer.communicate("")
+                assert words.readline() == "shared\n"
 
 
 @pytest.mark.parametrize("how", ["shared", "alone"])
