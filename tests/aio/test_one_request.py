@@ -82,7 +82,7 @@ def only(calls: list[Call], *names: str) -> list[Call]:
     kept: list[Call] = []
     for call in calls:
         assert call.name in names, f"{call} is none of {names}"
-        waits = call.name in ("io_getevents", "io_pgetevents") or (
+        waits = call.name == "io_getevents" or (
             call.name == "io_uring_enter" and call.arguments.split(", ")[1] == "0"
         )
         if waits and kept[-1].name == call.name:

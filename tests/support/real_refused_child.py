@@ -34,9 +34,12 @@ NUMBERS = {
     "io_setup": {"x86_64": 206, "aarch64": 0},
     "io_submit": {"x86_64": 209, "aarch64": 2},
     "io_getevents": {"x86_64": 208, "aarch64": 4},
+    "io_pgetevents": {"x86_64": 333, "aarch64": 292},
     "io_uring_enter": {"x86_64": 426, "aarch64": 426},
     "memfd_create": {"x86_64": 319, "aarch64": 279},
 }
+# What Debian's libaio enters in place of the first since trixie.
+SAME = {"io_getevents": ("io_getevents", "io_pgetevents")}
 MACHINE = os.uname().machine
 LOADED = (kernel_section, policy_section)
 libc = ctypes.CDLL(None, use_errno=True)
@@ -75,7 +78,8 @@ def refuse(calls: str, code: str) -> None:
     """A seccomp filter fails *calls*, separated by commas, with the errno named *code*."""
     if MACHINE not in ARCHITECTURE:
         raise OSError(errno.ENOTSUP, f"no numbers of system calls for {MACHINE}")
-    numbers = [NUMBERS[call][MACHINE] for call in calls.split(",")]
+    names = [name for call in calls.split(",") for name in SAME.get(call, (call,))]
+    numbers = [NUMBERS[name][MACHINE] for name in names]
     code_bytes = filter_program(numbers, getattr(errno, code))
     program = FilterProgram(len(code_bytes) // 8, code_bytes)
     no_new_privileges, set_seccomp, filter_mode = 38, 22, 2  # uapi/linux/prctl.h, seccomp.h

@@ -20,6 +20,8 @@ WATCHED = (
     *("write", "writev", "pwrite64", "pwritev", "pwritev2", "msync"),
     *("fsync", "fdatasync", "sync", "syncfs", "sync_file_range"),
 )
+# Debian's libaio waits by the one for the other since trixie, and asks the same.
+SAME = {"io_pgetevents": "io_getevents"}
 CALL = re.compile(
     r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+).* <(?P<seconds>[\d.]+)>"
 )
@@ -78,4 +80,5 @@ def _parse(lines: list[str]) -> Iterator[Call]:
     for line in lines:
         match = CALL.fullmatch(line)
         assert match is not None, f"strace wrote what is not understood: {line}"
-        yield Call(match["name"], match["arguments"], int(match["result"]), float(match["seconds"]))
+        name = SAME.get(match["name"], match["name"])
+        yield Call(name, match["arguments"], int(match["result"]), float(match["seconds"]))
