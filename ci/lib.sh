@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What ci/try, ci/test and ci/combinations have in common: the system's packages, the Python
+# What ci/try, ci/test and ci/matrix have in common: the system's packages, the Python
 # environment, and how a wheel is built and installed. To be sourced; sets root, build and PATH.
 #
 # Everything that is made lies in build/, which git ignores. What was fetched once is used again
@@ -45,6 +45,9 @@ groff       groff-base               groff-base
 losetup     mount                    util-linux
 mkfs.ext4   e2fsprogs                e2fsprogs
 mkfs.xfs    xfsprogs                 xfsprogs
+musl-gcc    musl-tools               musl-gcc
+aarch64-linux-gnu-gcc  gcc-aarch64-linux-gnu,libc6-dev-arm64-cross  gcc-aarch64-linux-gnu
+mmdebstrap  mmdebstrap               mmdebstrap
 '
 
 has() { # NEED
