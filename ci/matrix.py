@@ -140,10 +140,11 @@ def main(words: list[str]) -> int:
         began = time.monotonic()
         results += run_tier(matrix, tasks, chosen.folder.resolve(), chosen.jobs)
         seconds[tier] = time.monotonic() - began
+    report = matrix_show.Report(results, seconds, matrix.headers.versions())
     for name, render in matrix_show.FORMATS.items():
         path = chosen.folder / f"table.{matrix_show.SUFFIXES[name]}"
-        path.write_text(render(results, seconds), encoding="utf-8")
-    print(matrix_show.FORMATS[chosen.format](results, seconds), end="")
+        path.write_text(render(report), encoding="utf-8")
+    print(matrix_show.FORMATS[chosen.format](report), end="")
     refused = {"WRONG", "unreachable"} if chosen.require_all else {"WRONG"}
     return 1 if any(result.result in refused for result in results) else 0
 

@@ -183,6 +183,11 @@ class Headers:
         except suites.UnreachableError as error:
             return error
 
+    def versions(self) -> dict[str, str]:
+        """Give the version found in each prefix that was made."""
+        made = sorted(self._made.items())
+        return {name: one.version for name, one in made if isinstance(one, Prefix) and one.version}
+
     def __getitem__(self, name: str) -> Prefix:
         made = self._made[name]
         if isinstance(made, suites.UnreachableError):
@@ -262,9 +267,6 @@ def probe(
     found = refusal(log, start) if code else "met"
     if found != demand.answer:
         wrong.append(Wrong(demand.fact, demand.answer, found, place(table, demand.line)))
-    # What was right is not kept: 140 build folders are a lot.
-    if not wrong:
-        shutil.rmtree(build)
     return f"{summary(facts)}; require_fua: {found}", wrong
 
 
@@ -282,6 +284,13 @@ def engines(facts: Mapping[str, Mapping[str, Any]]) -> str:
     return " ".join(built)
 
 
+def _keep_log(folder: Path) -> None:
+    """Remove what was built, which is a lot for all cells, and keep the log."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+
+
 def carry_out(task: Task, folder: Path) -> Result:
     """Run a task in a folder of its own; whatever happens is a result."""
     began = time.monotonic()
@@ -297,6 +306,11 @@ def carry_out(task: Task, folder: Path) -> Result:
     except CellError as error:
         found = ""
         wrong = [Wrong("run", "goes through", str(error), str(place / "log"))]
+    except Exception as error:  # noqa: BLE001 (the other cells are to be run all the same)
+        found = ""
+        wrong = [Wrong("run", "goes through", f"{type(error).__name__}: {error}", "a fault of ci/")]
     if wrong:
         result = "WRONG"
+    else:
+        _keep_log(place)
     return Result(task.tier, task.cell, result, found, time.monotonic() - began, wrong)

@@ -5,55 +5,63 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from matrix_run import Result, Wrong
 
 ORDER = ("WRONG", "unreachable", "passed")
 
 
-def ordered(results: list[Result]) -> list[Result]:
-    """Give the wrong ones first, then those that were not reached."""
-    return sorted(results, key=lambda one: ORDER.index(one.result))
+@dataclass(frozen=True)
+class Report:
+    """A run: what came of each cell, the seconds of each tier, the versions of the headers."""
 
+    results: list[Result]
+    seconds: Mapping[str, float]
+    headers: Mapping[str, str]
 
-def counts(results: list[Result], seconds: Mapping[str, float]) -> list[str]:
-    """Give a line per tier: how many cells gave what, and the time it took."""
-    lines = []
-    for tier, spent in seconds.items():
-        of = Counter(one.result for one in results if one.tier == tier)
-        words = [f"{of[result]} {result}" for result in reversed(ORDER)]
-        lines.append(f"{tier}: {of.total()} cells in {spent:.0f} s: {', '.join(words)}")
-    return lines
+    def ordered(self) -> list[Result]:
+        """Give the wrong ones first, then those that were not reached."""
+        return sorted(self.results, key=lambda one: ORDER.index(one.result))
+
+    def summary(self) -> list[str]:
+        """Give the headers, and a line per tier: how many cells gave what, in what time."""
+        lines = [" ".join(["headers found:", "; ".join(map(" ".join, self.headers.items()))])]
+        for tier, spent in self.seconds.items():
+            of = Counter(one.result for one in self.results if one.tier == tier)
+            words = ", ".join(f"{of[result]} {result}" for result in reversed(ORDER))
+            lines.append(f"{tier}: {of.total()} cells in {spent:.0f} s: {words}")
+        return lines
 
 
 def _finding(wrong: Wrong) -> str:
     return f"{wrong.what}: expected {wrong.expected}, found {wrong.found} ({wrong.place})"
 
 
-def text(results: list[Result], seconds: Mapping[str, float]) -> str:
+def text(report: Report) -> str:
     """Render as plain text, one cell a line, what is wrong with it below."""
-    width = max((len(one.cell) for one in results), default=0)
+    width = max((len(one.cell) for one in report.results), default=0)
     lines = []
-    for one in ordered(results):
+    for one in report.ordered():
         row = f"{one.result:11} {one.tier:7} {one.cell:{width}} {one.seconds:6.1f} s  {one.found}"
         lines += [row.rstrip(), *(f"    {_finding(wrong)}" for wrong in one.wrong)]
-    return "\n".join([*lines, "", *counts(results, seconds)]) + "\n"
+    return "\n".join([*lines, "", *report.summary()]) + "\n"
 
 
-def markdown(results: list[Result], seconds: Mapping[str, float]) -> str:
+def markdown(report: Report) -> str:
     """Render as a table of Markdown."""
     lines = ["| result | tier | cell | seconds | found |", "|---|---|---|---|---|"]
-    for one in ordered(results):
+    for one in report.ordered():
         words = "<br>".join([one.found, *map(_finding, one.wrong)]).replace("|", "\\|")
         lines.append(f"| {one.result} | {one.tier} | {one.cell} | {one.seconds:.1f} | {words} |")
-    return "\n".join([*lines, "", *(f"- {line}" for line in counts(results, seconds))]) + "\n"
+    return "\n".join([*lines, "", *(f"- {line}" for line in report.summary())]) + "\n"
 
 
-def as_json(results: list[Result], seconds: Mapping[str, float]) -> str:
-    """Render as JSON: the results, and the seconds of each tier."""
-    cells = [asdict(one) for one in ordered(results)]
-    return json.dumps({"cells": cells, "tier_seconds": dict(seconds)}, indent=1) + "\n"
+def as_json(report: Report) -> str:
+    """Render as JSON, without losing anything."""
+    cells = [asdict(one) for one in report.ordered()]
+    whole = {"cells": cells, "tier_seconds": report.seconds, "headers": report.headers}
+    return json.dumps(whole, indent=1) + "\n"
 
 
 FORMATS = {"text": text, "markdown": markdown, "json": as_json}

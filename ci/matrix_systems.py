@@ -139,8 +139,6 @@ def distribution(table: Table, name: str, folder: Path) -> tuple[str, list[Wrong
     told = tests_summary(log)
     if code:
         wrong.append(Wrong("tests", "passed", told, str(log)))
-    else:
-        shutil.rmtree(shared)
     return f"{summary(facts)}; {told}", wrong
 
 

@@ -123,7 +123,7 @@ def _output(*command: str | Path, text: str = "") -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def _system_version(library: str) -> str:
+def system_version(library: str) -> str:
     """Give the version of this system's library, as its package manager tells; else ''."""
     debians = _output("dpkg-query", "--show", "--showformat=${Version}", f"{library}-dev")
     if debians:
@@ -147,8 +147,8 @@ def _copy_of_the_system(library: str, prefix: Path) -> str:
     if library == "liburing":
         shutil.copytree(header.with_suffix(""), prefix / "include" / library)
         told = _output("pkg-config", "--modversion", library).strip()
-        return told or _system_version(library)
-    return _system_version(library)
+        return told or system_version(library)
+    return system_version(library)
 
 
 def _copy_of_a_suite(unpacked: Path, library: str, prefix: Path) -> str:

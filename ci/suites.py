@@ -45,12 +45,18 @@ def _printed(*command: str | Path) -> str:
 
 def architecture() -> str:
     """Give Debian's name for this machine."""
-    return _printed("dpkg", "--print-architecture").strip()
+    try:
+        return _printed("dpkg", "--print-architecture").strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UnreachableError(f"no suite can be fetched without dpkg ({error})") from error
 
 
 def archives() -> list[str]:
     """Give the archives that this system's own apt is set to."""
-    return _printed(Path(__file__).parent / "archives").split()
+    try:
+        return _printed(Path(__file__).parent / "archives").split()
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 class _Apt:
