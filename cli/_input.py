@@ -1,4 +1,4 @@
-"""Reports that commands read."""
+"""What commands read: reports and tables."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def read_report(name: str) -> Report:
         click.ClickException: It cannot be read; the message names the file and the place.
     """
     try:
-        return decode_report(_read(name))
+        return decode_report(read_bytes(name, MAX_BYTES))
     except OSError as error:
         raise click.ClickException(f"{escape(name)}: {error.strerror}") from None
     except ReportError as error:
         raise click.ClickException(f"{escape(name)}: {error}") from None
 
 
-def _read(name: str) -> bytes:
-    """Return the file's bytes, or so many that it is known to be too large."""
+def read_bytes(name: str, most: int) -> bytes:
+    """Return the bytes of the file *name*, or so many that it is known to have over *most*."""
     if name != "-":
         with open(name, "rb") as stream:
-            return stream.read(MAX_BYTES + 1)
+            return stream.read(most + 1)
     if sys.stdin is None:
         raise click.ClickException("-: there is no standard input")
-    return sys.stdin.buffer.read(MAX_BYTES + 1)
+    return sys.stdin.buffer.read(most + 1)

@@ -23,8 +23,7 @@ def render(report: Report, format_: str = "text", macro_prefix: str = "") -> str
     Raises:
         ValueError: *macro_prefix* is not a C identifier, or *format_* is not known.
     """
-    if macro_prefix and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", macro_prefix) is None:
-        raise ValueError(f"macro prefix {macro_prefix!r} is not a C identifier")
+    require_macro_prefix(macro_prefix)
     renderers: dict[str, Callable[[], str]] = {
         "text": lambda: _text(report),
         "json": lambda: encode_report(report).decode(),
@@ -34,6 +33,12 @@ def render(report: Report, format_: str = "text", macro_prefix: str = "") -> str
     if format_ not in renderers:
         raise ValueError(f"{format_!r} is not one of {', '.join(FORMATS)}")
     return renderers[format_]()
+
+
+def require_macro_prefix(text: str) -> None:
+    """Raise ValueError where *text* is neither a C identifier nor empty."""
+    if text and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) is None:
+        raise ValueError(f"macro prefix {text!r} is not a C identifier")
 
 
 def _title(report: Report) -> str:
@@ -81,7 +86,7 @@ def _comment(text: str) -> str:
 
 
 def _markdown(report: Report) -> str:
-    lines = [f"# {_cell(_title(report))}"]
+    lines = [f"# {markdown_cell(_title(report))}"]
     for section, facts in report.sections.items():
         lines += ["", f"## {section}", ""]
         lines += ["| fact | state | value | unit | reason | source | detail |"]
@@ -93,9 +98,12 @@ def _markdown(report: Report) -> str:
 def _markdown_row(fact: Fact) -> str:
     value = value_text(fact.value)
     cells = (fact.name, fact.state, value, fact.unit, fact.reason, fact.source, fact.detail)
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+    return "| " + " | ".join(markdown_cell(cell) for cell in cells) + " |"
 
 
-def _cell(text: str) -> str:
-    """Escape what Markdown would act on; an underscore inside a word is left to be searched for."""
+def markdown_cell(text: str) -> str:
+    """Return *text* for a cell of a table: what Markdown would act on is escaped.
+
+    An underscore inside a word is left, so that it can be searched for.
+    """
     return re.sub(r"[\\|`*<>\[\]&~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", escape(text))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, Fuaio, run_fuaio
+from meson_runs import tool
+from scan_places import Maker, make_parts
 
 from fuaio.probe import encode_report, gather
 
@@ -34,3 +36,16 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "saved.json"
     path.write_bytes(encode_report(gather(["build"])))
     return path
+
+
+@pytest.fixture(scope="session")
+def made_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Headers and libraries in several states, for the places of a scan; needs Meson."""
+    tool("meson")
+    return make_parts(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture
+def maker(made_parts: Path, tmp_path: Path) -> Maker:
+    """Puts prefixes and sysroots together in this test's folder."""
+    return Maker(made_parts, tmp_path)
