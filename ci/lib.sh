@@ -16,7 +16,7 @@ FUAIO_PREFIXES=$build/prefixes
 if [[ $build = *[!a-zA-Z0-9/._+-]* ]]; then
   FUAIO_PREFIXES=${XDG_CACHE_HOME:-$HOME/.cache}/fuaio/prefixes-$(cksum <<<"$root" | cut -d' ' -f1)
 fi
-export FUAIO_PREFIXES
+export FUAIO_PREFIXES FUAIO_ROOTS=${FUAIO_ROOTS:-$build/roots}
 
 say() { printf '%s\n' "$*"; }
 
@@ -26,6 +26,9 @@ fail() { # STATUS MESSAGE...
   printf '%s: %s\n' "${0##*/}" "$*" >&2
   exit "$status"
 }
+
+# Runs a program that asks the kernel for engines while no test changes a sysctl. pytest does so itself.
+undisturbed() { python "$root/tests/support/machine_lock.py" "$@"; }
 
 # One line per need: its name, Debian's packages, Fedora's. has() says how each is seen.
 package_table='
