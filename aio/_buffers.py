@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from fuaio.aio._core import ffi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from typing_extensions import Buffer
 
     from fuaio.aio._core import CData
 
-__all__ = ["aligned_buffer", "exported", "exported_all", "release"]
+__all__ = ["aligned_buffer", "exported_all", "release"]
 
 
 def aligned_buffer(length: int) -> mmap.mmap:
@@ -34,7 +34,7 @@ def aligned_buffer(length: int) -> mmap.mmap:
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def exported(data: Buffer, *, writable: bool = False) -> CData:
+def _exported(data: Buffer, *, writable: bool = False) -> CData:
     """Export *data* to C: it can be neither resized nor freed until the result is released.
 
     Raises:
@@ -48,12 +48,12 @@ def exported(data: Buffer, *, writable: bool = False) -> CData:
     return memory
 
 
-def exported_all(buffers: Sequence[Buffer], *, writable: bool) -> tuple[CData, ...]:
+def exported_all(buffers: Iterable[Buffer], *, writable: bool) -> tuple[CData, ...]:
     """Export each of *buffers*; where one cannot be, none stays exported."""
     held: list[CData] = []
     try:
         for buffer in buffers:
-            held.append(exported(buffer, writable=writable))
+            held.append(_exported(buffer, writable=writable))
     except BaseException:
         release(held)
         raise

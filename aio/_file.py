@@ -9,12 +9,12 @@ import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
-from fuaio.aio._buffers import aligned_buffer, exported, exported_all
+from fuaio.aio._buffers import aligned_buffer, exported_all
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from types import TracebackType
 
     from typing_extensions import Buffer
@@ -133,7 +133,7 @@ class File:
         """
         return self._transfer(lib.FUAIO_READ, [buffer], offset, fua=False)
 
-    def preadv(self, buffers: Sequence[Buffer], offset: int) -> int:
+    def preadv(self, buffers: Iterable[Buffer], offset: int) -> int:
         """Fill *buffers* in turn, as `pread_into` does one, with one request where it fits."""
         return self._transfer(lib.FUAIO_READ, buffers, offset, fua=False)
 
@@ -167,7 +167,7 @@ class File:
         """
         return self._transfer(lib.FUAIO_WRITE, [data], offset, fua=fua)
 
-    def pwritev(self, buffers: Sequence[Buffer], offset: int, *, fua: bool = False) -> int:
+    def pwritev(self, buffers: Iterable[Buffer], offset: int, *, fua: bool = False) -> int:
         """Write *buffers* one after the other at *offset*, as `pwrite` does one.
 
         One request with the whole list; split where it is longer than 1024 buffers or
@@ -226,7 +226,7 @@ class File:
         state = "closed" if self._closed else f"direct={self._direct}"
         return f"<fuaio.aio.File {self._queue.name} {self._engine} {state}>"
 
-    def _transfer(self, op: int, buffers: Sequence[Buffer], offset: int, *, fua: bool) -> int:
+    def _transfer(self, op: int, buffers: Iterable[Buffer], offset: int, *, fua: bool) -> int:
         self._queue.check_open()
         if offset < 0:
             raise ValueError(f"offset {offset} is negative; count from the start of the file")
@@ -238,17 +238,17 @@ class File:
             slot.iov_base, slot.iov_len = memory, len(memory)
         done = self._queue.run(op, fua, offset, iov, len(held), held)
         if done is None:
-            raise AlignmentError(self._misalignment(buffers, offset))
+            raise AlignmentError(self._misalignment(iov, offset))
         return done
 
-    def _misalignment(self, buffers: Sequence[Buffer], offset: int) -> str:
+    def _misalignment(self, iov: CData, offset: int) -> str:
         memory, step = self.memory_align, self.offset_align
         needed = f"O_DIRECT on {self._queue.name} needs"
         if offset % step:
             return f"offset {offset}: {needed} a multiple of {step} bytes"
-        for number, buffer in enumerate(buffers):
-            with exported(buffer) as held:
-                address, length = int(ffi.cast("uintptr_t", held)), len(held)
+        for number in range(len(iov)):
+            slot = iov[number]
+            address, length = int(ffi.cast("uintptr_t", slot.iov_base)), slot.iov_len
             if length % step:
                 return f"length {length} of buffer {number}: {needed} a multiple of {step} bytes"
             if address % memory:

@@ -217,6 +217,7 @@ WRITES: list[Call] = [
     lambda file, data: file.pwrite(data, 0),
     lambda file, data: file.pwrite(data, 0, fua=True),
     lambda file, data: file.pwritev([block(1), data], 0, fua=True),
+    lambda file, data: file.pwritev(iter([block(1), data]), 0, fua=True),
 ]
 READS: list[Call] = [
     lambda file, data: file.pread_into(data, 0),
