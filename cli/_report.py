@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fuaio.cli._output import tell
 from fuaio.probe import FORMATS, SECTIONS, gather, known_facts, render
 
 
@@ -46,6 +47,5 @@ def command(format_: str, macro_prefix: str, sections: tuple[str, ...]) -> int:
         text = render(gather(sections or SECTIONS), format_, macro_prefix)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--macro-prefix") from None
-    # JSON is UTF-8 in every locale, and the rest may go into a file too.
-    click.echo(text.encode(), nl=False)
+    tell(text)
     return 0

@@ -126,10 +126,24 @@ fuaio.probe.gather = broken
     assert done.stderr.count(b"\n") == 1
 
 
-def test_a_closed_output_is_no_failure(command: tuple[str, ...]) -> None:
-    shell = ["sh", "-c", '"$@" >&-', "sh", *command, "check", "pwritev2"]
-    done = subprocess.run(shell, stderr=subprocess.PIPE, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+def run_without_output(*words: str) -> subprocess.CompletedProcess[str]:
+    shell = ["sh", "-c", '"$@" >&-', "sh", *words]
+    return subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def test_a_check_answers_by_exit_code_also_where_the_output_is_closed(
+    command: tuple[str, ...],
+) -> None:
+    done = run_without_output(*command, "check", "pwritev2")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("form", ["text", "json", "macros", "markdown"])
+def test_a_report_that_nobody_can_be_told_is_70(command: tuple[str, ...], form: str) -> None:
+    done = run_without_output(*command, "report", "--format", form)
+    assert done.returncode == 70
+    assert "the standard output is closed" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_is_130_without_a_word(command: tuple[str, ...], tmp_path: Path) -> None:
