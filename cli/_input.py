@@ -15,6 +15,10 @@ def read_report(name: str) -> Report:
     Raises:
         click.ClickException: It cannot be read; the message names the file and the place.
     """
+    if not name:
+        raise click.ClickException(
+            "the name of a report is empty; name a JSON file, or - for stdin"
+        )
     try:
         return decode_report(read_bytes(name, MAX_BYTES))
     except OSError as error:

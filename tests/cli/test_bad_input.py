@@ -87,6 +87,15 @@ def test_diff_refuses_a_report_that_cannot_be_read(
     assert done.stderr.decode() == f"fuaio: {path}: {message}\n"
 
 
+@pytest.mark.parametrize(
+    "arguments", [("check", "pwritev2", "--report", ""), ("diff", "", "-")], ids=" ".join
+)
+def test_a_name_that_is_empty_is_said_to_be(fuaio: Fuaio, arguments: tuple[str, ...]) -> None:
+    done = fuaio(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"fuaio: the name of a report is empty; ")
+
+
 def test_a_report_on_the_standard_input_is_named_as_a_dash(fuaio: Fuaio) -> None:
     done = fuaio("check", "pwritev2", "--report", "-", stdin=b"{")
     assert (done.returncode, done.stderr) == (
