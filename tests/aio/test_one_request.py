@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from block_devices import make_file_system, mounted
@@ -201,10 +202,15 @@ def test_linux_aio_writes_a_raw_device_with_fua_by_one_io_submit(
 @pytest.fixture
 def ring_requests(scratch: Path) -> Iterator[Tracing]:
     """The requests that this thread hands over by a ring."""
-    with tracepoint(
-        scratch, "io_uring/io_uring_submit_req", f"common_pid == {os.getpid()}"
-    ) as tracing:
-        yield tracing
+    # By a name: a process in a PID namespace does not know the number that the kernel gives it.
+    own_name = Path("/proc/thread-self/comm")
+    before, name = own_name.read_text(), f"fuaio-{uuid4().hex[:8]}"
+    own_name.write_text(name)
+    try:
+        with tracepoint(scratch, "io_uring/io_uring_submit_req", f'COMM == "{name}"') as tracing:
+            yield tracing
+    finally:
+        own_name.write_text(before.rstrip("\n"))
 
 
 def opcodes(lines: list[str]) -> list[str]:
