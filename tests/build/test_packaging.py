@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -201,6 +202,8 @@ def test_an_editable_install_runs_the_source(source: Path, tmp_path: Path) -> No
         "import fuaio.probe, fuaio.aio\n"
         "print(fuaio.probe.__file__); print(fuaio.aio.laio_has_fua())\n"
     )
-    result = run(sys.executable, "-c", code, cwd=tmp_path)
+    # -S and first: the tests may run on an editable install, whose finder has the same name.
+    environment = {"PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    result = run(sys.executable, "-S", "-c", code, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stdout
     assert result.stdout.split()[-2:] == [str(source / "probe" / "__init__.py"), "True"]
