@@ -14,7 +14,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-ROOMS = ("aio", "probe", "bench", "cli")
+ROOMS = ("aio", "probe", "cli")
 # The type of fuaio.aio.laio_has_fua is known to the room aio alone: bool, not str.
 SEED = """
 from fuaio.aio import laio_has_fua as _seeded_question

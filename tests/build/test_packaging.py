@@ -16,7 +16,7 @@ from meson_runs import SOURCE, copy_source, run, succeed
 from needs import need_command
 from wheels import build, contents, names_in, unpack
 
-ROOMS = ("aio", "bench", "cli", "probe")
+ROOMS = ("aio", "cli", "probe")
 # What stands in files that an sdist must not take.
 LEFT_THERE = "the owner's business"
 # Run by the build, not by users.
