@@ -22,7 +22,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = ("libaio-dev", "liburing-dev", "linux-libc-dev")
 # bullseye is past its support: an archive that has lost it may take its time to say so.
 TIMEOUT_S = 30
-LIMIT_S = 300
+LIMIT_S = 180
 
 
 class UnreachableError(Exception):
