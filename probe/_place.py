@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -74,7 +74,7 @@ async def prepare(
         "properties": {"needs_exe_wrapper": True},
     }
     if place.kind == "cross":
-        cross_files.append(_require_file(place.given))
+        cross_files.append(_require(place.given, stat.S_ISREG, "file"))
     elif place.kind == "cc":
         await _describe_compiler(place.given, sections, folder, environment)
     else:
@@ -102,11 +102,11 @@ async def _describe_tree(
     environment: Mapping[str, str],
 ) -> str:
     """Add the prefix or sysroot; return the line of the table that names its headers."""
-    _require_folder(place.given)
+    given = _require(place.given, stat.S_ISDIR, "folder")
     if rows is None and not _pkg_config():
         raise PlaceError("there is no pkg-config to ask with (Debian: pkgconf)")
     link = folder / "place"
-    link.symlink_to(Path(place.given).absolute())
+    link.symlink_to(given)
     command = split_command(os.environ.get("CC") or "cc")
     if place.kind == "sysroot":
         command = await _in_sysroot(command, link, folder, environment)
@@ -161,21 +161,18 @@ def _environment(place: Place, folder: Path) -> dict[str, str]:
 
 
 def _pkg_config() -> Mapping[str, list[str]]:
-    words = shlex.split(os.environ.get("PKG_CONFIG") or "pkg-config")
+    words = (os.environ.get("PKG_CONFIG") or "pkg-config").split()
     return {"pkg-config": words} if words and shutil.which(words[0]) else {}
 
 
-def _require_folder(given: str) -> None:
-    path = Path(given)
-    if not path.is_dir():
-        raise PlaceError(f"{given} {'is not a folder' if path.exists() else 'does not exist'}")
-
-
-def _require_file(given: str) -> Path:
-    path = Path(given)
-    if not path.is_file():
-        raise PlaceError(f"{given} {'is not a file' if path.exists() else 'does not exist'}")
-    return path.absolute()
+def _require(given: str, is_kind: Callable[[int], bool], kind: str) -> Path:
+    try:
+        mode = os.stat(given).st_mode
+    except OSError as error:
+        raise PlaceError(f"{given}: {error.strerror}") from None
+    if not is_kind(mode):
+        raise PlaceError(f"{given} is not a {kind}")
+    return Path(given).absolute()
 
 
 def _no_header(place: Place, tree: Tree, headers: tuple[str, ...]) -> str:

@@ -92,8 +92,10 @@ async def _ask(
         label = _unicode(place.label)
         try:
             data = await _configure(place, rows, meson, folder)
-            # A place is called by the name that its caller knows.
+            # A place is called by the name that its caller knows. What a header says in an #error
+            # may have control characters, which Meson copies as they are.
             given = msgspec.json.encode(_unicode(place.given))[1:-1]
+            data = re.sub(rb"[\x00-\x1f]+", b" ", data)
             report = decode_report(data.replace(str(folder / "place").encode(), given))
         except PlaceError as error:
             return Column(label, error=_line(str(error), folder, place))

@@ -73,7 +73,9 @@ class Tree:
         return f"Name: {library}\nDescription: of a scan\nVersion: {version}\nLibs: {path}\n"
 
     def _find(self, folders: Iterable[Path], name: str) -> Path | None:
-        return next((at / name for at in folders if self._follow(at / name).is_file()), None)
+        # Unlike Path.is_file: what may not be looked at is not there.
+        paths = (at / name for at in folders)
+        return next((path for path in paths if os.path.isfile(self._follow(path))), None)
 
     def _follow(self, path: Path) -> Path:
         """Follow a sysroot's links as the system would that it is the root of."""
@@ -86,6 +88,9 @@ class Tree:
 
 
 def _version(description: Path) -> str:
-    with description.open("rb") as stream:
-        told = _VERSION.search(stream.read(64 * 1024).decode(errors="replace"))
+    try:
+        with description.open("rb") as stream:
+            told = _VERSION.search(stream.read(64 * 1024).decode(errors="replace"))
+    except OSError:
+        return ""
     return told[1] if told is not None else ""

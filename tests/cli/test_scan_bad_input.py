@@ -30,14 +30,15 @@ def test_a_place_that_cannot_be_asked_is_an_error_of_its_own(maker: Maker, tmp_p
     mute.chmod(0o755)
     include = f"{good}/include"
     expected = {
-        ("prefix", f"{tmp_path}/none"): "none does not exist",
+        ("prefix", f"{tmp_path}/none"): "none: No such file or directory",
+        ("prefix", "long" * 2000): ": File name too long",
         ("prefix", f"{tmp_path}/file"): "file is not a folder",
         ("prefix", f"{tmp_path}/empty"): f"sys/uio.h is in {tmp_path}/empty/include or ",
         ("prefix", str(package)): f"did you mean --prefix {package}/usr?",
         ("prefix", include): f"did you mean --prefix {good}?",
         ("sysroot", str(good)): f"sys/uio.h is in {good}/usr/include or ",
         ("sysroot", f"{package}/usr"): f"did you mean --sysroot {package}?",
-        ("cross", f"{tmp_path}/none"): "none does not exist",
+        ("cross", f"{tmp_path}/none"): "none: No such file or directory",
         ("cross", str(tmp_path)): "is not a file",
         ("cross", f"{tmp_path}/noise"): "",
         ("cross", f"{tmp_path}/cross"): "no-such-cc",
@@ -71,10 +72,19 @@ def test_where_no_place_answered_people_get_the_errors_alone(tmp_path: Path) -> 
         assert done.stderr.count("\n") == 1
 
 
+def test_a_header_cannot_write_on_the_terminal(maker: Maker) -> None:
+    prefix = maker.prefix("prefix", "libaio-genuine", "liburing-genuine")
+    (prefix / "include/liburing.h").write_text('#error "\x1b[2J \\" @0@ \x07end"\n')
+    (prefix / "include/libaio.h").write_bytes(b"#error \xff\n")
+    done = run_scan("--prefix", prefix)
+    assert done.stdout.replace("\n", "").isprintable()
+    assert done.stderr.replace("\n", "").isprintable()
+
+
 def test_an_error_cannot_break_its_line(tmp_path: Path) -> None:
     done = run_scan("--prefix", "/no\n\x1b[2Jsuch", "--cc", "no\nsuch")
     assert done.stderr.splitlines() == [
-        "fuaio scan: prefix:/no\\n\\x1b[2Jsuch: /no \\x1b[2Jsuch does not exist",
+        "fuaio scan: prefix:/no\\n\\x1b[2Jsuch: /no \\x1b[2Jsuch: No such file or directory",
         "fuaio scan: cc:no\\nsuch: there is no compiler 'no' that can be run",
     ]
 
