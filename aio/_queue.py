@@ -115,8 +115,9 @@ class Queue:
                 lib.fuaio_queue_close_in_child(self._queue)
             return True
         self._sweep()
-        for buffers in [*self._held.values()]:  # of calls that a signal ended at an odd place
-            release(buffers)
+        with suppress(KeyError):
+            while True:  # of calls that a signal ended at an odd place
+                release(self._held.popitem()[1])
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc), self.name)
         return True
@@ -145,7 +146,8 @@ class Queue:
         self._abandoned += still
 
     def _free(self, request: CData) -> None:
-        release(self._held.pop(request))
+        # Who takes them out releases them: without the GIL, two at once would be one too many.
+        release(self._held.pop(request, ()))
         lib.fuaio_request_free(request)
 
     def _failure(self, request: CData, code: int) -> Exception:
@@ -173,7 +175,8 @@ def close_left_over() -> None:
     """Close the queues of files dropped with requests in flight, where these are done now."""
     for queue in _left_over[:]:
         if queue.close(0):
-            _left_over.remove(queue)
+            with suppress(ValueError):  # another thread was quicker
+                _left_over.remove(queue)
 
 
 def _close_all() -> None:

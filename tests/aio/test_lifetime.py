@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from core_files import BLOCK, assert_idle, block, make
@@ -34,6 +35,9 @@ from life_files import (
 from needs import need_engine
 
 from fuaio.aio import ClosedError, File, _queue, open_file
+
+if TYPE_CHECKING:
+    from fuaio.aio._core import CData
 
 CHILD = Path(__file__).parents[1] / "support" / "life_child.py"
 
@@ -345,6 +349,39 @@ def test_two_closes_that_wait_for_the_same_write_close_once(
         assert write.result() == BLOCK
         assert [close.result() for close in closes] == [None, None]
     assert (descriptors(), aio_contexts()) == before
+
+
+def test_a_buffer_is_released_once_though_the_file_is_closed_before_its_call_returns(
+    scratch: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the GIL, releasing it in two threads at once would corrupt its count."""
+    file = open_file(make(scratch / "file"), "r+", engine=engine)
+    released: list[object] = []
+    let_go = _queue.Queue._let_go
+
+    def closed_by_another_thread(queue: _queue.Queue, request: CData) -> None:
+        file.close()
+        let_go(queue, request)
+
+    monkeypatch.setattr(_queue, "release", released.extend)
+    monkeypatch.setattr(_queue.Queue, "_let_go", closed_by_another_thread)
+    assert file.pwrite(b"x" * BLOCK, 0) == BLOCK
+    assert len(released) == 1
+
+
+def test_a_left_over_queue_that_another_thread_closes_first_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class ClosedMeanwhile:
+        def close(self, wait_ms: int) -> bool:
+            if self in left_over:
+                left_over.remove(self)
+            return wait_ms == 0
+
+    left_over = [ClosedMeanwhile(), ClosedMeanwhile()]
+    monkeypatch.setattr(_queue, "_left_over", left_over)
+    _queue.close_left_over()
+    assert left_over == []
 
 
 def test_every_descriptor_is_closed_on_exec(scratch: Path, engine: str) -> None:

@@ -16,7 +16,8 @@ from fuaio.aio import File, Fua, aligned_buffer, open_file
 from fuaio.aio._core import lib
 
 BLOCK = 4096
-DSYNC = os.RWF_DSYNC
+# Not os.RWF_DSYNC, which a Python lacks that was built with an old C library.
+DSYNC = 0x2  # Linux uapi/linux/fs.h: RWF_DSYNC
 
 
 def block(number: int, length: int = BLOCK) -> memoryview:
