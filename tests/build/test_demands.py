@@ -10,6 +10,8 @@ import pytest
 from header_prefixes import Prefixes
 from meson_runs import SOURCE, Probe, run, succeed, tool
 
+pytestmark = pytest.mark.builds
+
 LIBRARIES = ("libaio", "liburing")
 HELPERS = {"libaio": "io_prep_pwritev2", "liburing": "io_uring_prep_writev2"}
 

@@ -12,6 +12,8 @@ import pytest
 from header_prefixes import Prefixes
 from meson_runs import Answers, Probe
 
+pytestmark = pytest.mark.builds
+
 HELPERS = {"libaio": "io_prep_pwritev2", "liburing": "io_uring_prep_writev2"}
 HAS_FUA = {"libaio": "laio_has_fua", "liburing": "luring_has_fua"}
 OF_LIBAIO = ("libaio", "io_prep_pwritev2", "io_pgetevents", "laio_has_fua")

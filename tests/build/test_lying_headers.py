@@ -9,6 +9,8 @@ import pytest
 from header_prefixes import Prefixes
 from meson_runs import Probe
 
+pytestmark = pytest.mark.builds
+
 HELPERS = {"libaio": "io_prep_pwritev2", "liburing": "io_uring_prep_writev2"}
 
 

@@ -10,6 +10,8 @@ from meson_runs import Probe, copy_source, run, succeed, tool
 from needs import missing, need_command, root_is_required
 from wheels import build, names_in
 
+pytestmark = pytest.mark.builds
+
 
 @pytest.fixture
 def offline() -> list[str]:

@@ -16,6 +16,8 @@ from meson_runs import SOURCE, copy_source, run, succeed
 from needs import need_command
 from wheels import build, contents, names_in, unpack
 
+pytestmark = pytest.mark.builds
+
 ROOMS = ("aio", "cli", "probe")
 # What stands in files that an sdist must not take.
 LEFT_THERE = "the owner's business"

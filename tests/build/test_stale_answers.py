@@ -9,6 +9,8 @@ import pytest
 from header_prefixes import Prefixes
 from meson_runs import SOURCE, Probe, run, succeed, tool
 
+pytestmark = pytest.mark.builds
+
 OBJECTS = {
     "libaio": "aio/libfuaio_core.a.p/engine_linux_aio.c.o",
     "liburing": "aio/libfuaio_core.a.p/engine_io_uring.c.o",

@@ -7,6 +7,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.builds
+
 TESTS = Path(__file__).parents[1]
 
 

@@ -210,6 +210,7 @@ def need_the_lock() -> Path:
 
 def test_every_test_holds_the_lock_of_the_machine() -> None:
     lock = need_the_lock()
+    assert machine_lock.is_held
     assert not machine_lock.is_exclusive
     assert is_free(lock, fcntl.LOCK_SH)
     assert not is_free(lock, fcntl.LOCK_EX)
@@ -219,3 +220,8 @@ def test_a_test_with_the_fixture_sysctl_holds_it_alone(sysctl: Sysctl) -> None:
     lock = need_the_lock()
     assert machine_lock.is_exclusive
     assert not is_free(lock, fcntl.LOCK_SH)
+
+
+@pytest.mark.builds
+def test_nobody_has_to_wait_for_a_test_that_builds() -> None:
+    assert not machine_lock.is_held

@@ -17,6 +17,8 @@ from matrix_table import Cell, Libc, Table
 from meson_runs import OF_THE_CALLER, SOURCE, tool
 from prefixes import system_version
 
+pytestmark = pytest.mark.builds
+
 TABLE = SOURCE / "ci" / "matrix.toml"
 GLIBC = Libc("glibc", "2.36")
 

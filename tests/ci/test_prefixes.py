@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from meson_runs import OF_THE_CALLER, SOURCE
 
+pytestmark = pytest.mark.builds
+
 LIBRARIES = ("libaio", "liburing")
 
 

@@ -17,7 +17,7 @@ import pytest
 ROOTS = Path(__file__).parents[2] / "ci" / "roots"
 # Seconds in which a process that is killed is gone.
 END_LIMIT_S = 10
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.builds]
 
 
 @pytest.fixture

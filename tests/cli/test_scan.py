@@ -8,10 +8,13 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import pytest
 from meson_runs import SOURCE
 from scan_places import LIBAIO, LIBURING, SYSTEM, Maker, environment, run_json, run_scan
 
 from fuaio.probe import decode_report
+
+pytestmark = pytest.mark.builds
 
 GUIDE = (SOURCE / "docs" / "scan.md").read_text()
 MACHINE = "[host_machine]\nsystem = 'linux'\ncpu_family = 'x86_64'\ncpu = 'x'\nendian = 'little'\n"

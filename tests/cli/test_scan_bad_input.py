@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from scan_places import Maker, environment, run_scan
 
+pytestmark = pytest.mark.builds
+
 ROW = '[[symbol]]\nheader = "stdio.h"\nsymbol = "printf"\ncontrol = "puts"\n'
 
 

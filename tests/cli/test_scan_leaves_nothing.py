@@ -13,6 +13,8 @@ import pytest
 from command import COMMAND
 from scan_places import LIBURING, Maker, environment, run_json, run_scan
 
+pytestmark = pytest.mark.builds
+
 PROGRAMS = ("cc", "gcc", "cc1", "collect2", "as", "ld", "ld.bfd", "lld", "pkg-config", "meson")
 MACHINE = "[host_machine]\nsystem = 'linux'\ncpu_family = 'x86_64'\ncpu = 'x'\nendian = 'little'\n"
 

@@ -2,7 +2,9 @@
 
 A test that gives a sysctl another value holds it alone; every other test holds it together with
 all others, in this run and in each other on the machine. So no test sees a refusal that another
-one asked for. flock(2) holds it, which ends with the process, however that ends.
+one asked for. Tests that are marked `builds` hold nothing: they would keep everybody waiting, and
+ask the kernel for nothing that can be refused. It is held by flock(2), which ends with the process,
+however that ends.
 
 A lock file of its own is the gate, which everybody takes first and a writer keeps while it waits:
 readers that come later wait behind it, so that it has its turn.
@@ -67,7 +69,7 @@ class MachineLock:
     def __init__(self, where: Path | None) -> None:
         """Open the files in the folder *where*; `why_not` tells if there is no lock."""
         self.why_not = ""
-        self.is_exclusive = False
+        self.is_held = self.is_exclusive = False
         self._descriptors: list[int] = []
         if where is None:
             self.why_not = f"{VARIABLE} is empty"
@@ -100,11 +102,11 @@ class MachineLock:
                 fcntl.flock(gate, fcntl.LOCK_UN)
         before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = ""
-        self.is_exclusive = exclusive
+        self.is_held, self.is_exclusive = True, exclusive
         try:
             yield
         finally:
-            self.is_exclusive = False
+            self.is_held = self.is_exclusive = False
             os.environ.pop(VARIABLE)
             if before is not None:
                 os.environ[VARIABLE] = before
