@@ -24,7 +24,10 @@ SOURCE = Path(__file__).parents[2]
 # A build of the tests' own is not to be changed by what the caller builds with.
 OF_THE_CALLER = ("CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH")
 # What lies in the root and is no source; .gitignore has the same.
-NOT_SOURCE = (".git", "build", "build-*", "builddir", "dist", "wheelhouse", ".venv*", ".*_cache")
+NOT_SOURCE = (
+    *(".git", "build", "build-*", "builddir", "dist", "wheelhouse"),
+    *(".venv*", ".*_cache", ".hypothesis"),
+)
 
 PARENT = """
 project('parent', 'c', meson_version: '>=1.7')
