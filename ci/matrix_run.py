@@ -234,8 +234,11 @@ class Cells:
         environment["FUAIO_REQUIRE_ENGINES"] = engines(facts)
         environment["PATH"] = f"{folder}/environment/bin:{environment['PATH']}"
         command: list[str | Path]
-        command = ["python", "-m", "pytest", "-o", f"cache_dir={folder}/pytest-cache", *tests]
-        if os.geteuid() == 0:  # what a test mounts goes with it
+        # With its own folder for files, since runs side by side clean up the common one.
+        own = ["-o", f"cache_dir={folder}/pytest-cache", f"--basetemp={folder}/tests"]
+        command = ["python", "-m", "pytest", *own, *tests]
+        # What a test mounts goes with it.
+        if os.geteuid() == 0 and run(["unshare", "--mount", "true"], log, SETUP_LIMIT_S) == 0:
             command = ["unshare", "--mount", *command]
         code = run(command, log, TEST_LIMIT_S, environment)
         told = tests_summary(log)
