@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import shutil
 import subprocess
@@ -30,8 +29,6 @@ from matrix_table import LIBRARIES, Cell, Libc, Table
 ROOTS = ROOT / "ci" / "roots"
 # What ci/roots says of a suite that it cannot have.
 UNREACHABLE = 3
-# What lies in the root and is no source.
-NOT_SOURCE = (".git", "build", "build-*", "builddir", "dist", "wheelhouse", ".venv*", ".*_cache")
 
 # The probe by itself, as other projects copy it: it needs no Python of the target.
 PROJECT = """\
@@ -114,7 +111,7 @@ def distribution(table: Table, name: str, folder: Path) -> tuple[str, list[Wrong
     expected = table.expected(cell, versions, libc)
     # On the disk, since the root may be an overlay, and some of the tests ask much of a disk.
     (shared / "scratch").mkdir(parents=True)
-    shutil.copytree(ROOT, shared / "source", ignore=_not_source)
+    _copy_source(shared / "source")
     variables = {
         "FUAIO_EXPECT": expectation(expected),
         "FUAIO_REQUIRE_ENGINES": os.environ.get("FUAIO_REQUIRE_ENGINES", ""),
@@ -142,6 +139,20 @@ def distribution(table: Table, name: str, folder: Path) -> tuple[str, list[Wrong
     return f"{summary(facts)}; {told}", wrong
 
 
-def _not_source(path: str, names: list[str]) -> set[str]:
-    patterns = NOT_SOURCE if Path(path) == ROOT else ("__pycache__", ".*_cache")
-    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+def _copy_source(folder: Path) -> None:
+    """Copy what git would take, and nothing that lies about."""
+    command: list[str | Path] = [
+        "git",
+        "-C",
+        ROOT,
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():  # it may be deleted and not committed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
