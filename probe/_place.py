@@ -12,6 +12,7 @@ asked as a cross build without a wrapper.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -172,6 +173,8 @@ def _require(given: str, is_kind: Callable[[int], bool], kind: str) -> Path:
         raise PlaceError(f"{given}: {error.strerror}") from None
     if not is_kind(mode):
         raise PlaceError(f"{given} is not a {kind}")
+    if not os.access(given, os.R_OK):
+        raise PlaceError(f"{given}: {os.strerror(errno.EACCES)}")
     return Path(given).absolute()
 
 

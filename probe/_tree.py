@@ -80,7 +80,7 @@ class Tree:
     def _follow(self, path: Path) -> Path:
         """Follow a sysroot's links as the system would that it is the root of."""
         for _ in range(8):
-            if not (self.is_root and path.is_symlink()):
+            if not (self.is_root and os.path.islink(path)):
                 break
             target = os.readlink(path)
             path = self.root / target[1:] if target[0] == "/" else path.parent / target
