@@ -181,9 +181,12 @@ class Table:
 
 
 def matching(names: list[str], patterns: list[str]) -> list[str]:
-    """Give the *names* that match one of the *patterns*, or contain it; all without any."""
-    return [
-        name
-        for name in names
-        if not patterns or any(fnmatchcase(name, one) or one in name for one in patterns)
-    ]
+    """Give the *names* that one of the *patterns* means: all, where there is no pattern.
+
+    A pattern is a whole name, or else a part of names, or matches them.
+    """
+
+    def means(one: str, name: str) -> bool:
+        return name == one if one in names else one in name or fnmatchcase(name, one)
+
+    return [name for name in names if not patterns or any(means(one, name) for one in patterns)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from matrix_run import Result, Wrong
 from matrix_show import FORMATS, Report
-from matrix_table import Cell, Libc, Table
+from matrix_table import Cell, Libc, Table, matching
 from meson_runs import OF_THE_CALLER, SOURCE, tool
 from prefixes import system_version
 
@@ -206,6 +206,20 @@ def copy(tmp_path: Path) -> Copy:
     if not system_version("libaio"):
         pytest.skip("no package manager here that tells the version of libaio")
     return Copy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "meant"),
+    [
+        ([], ["sid", "sid-own", "trixie"]),
+        (["sid"], ["sid"]),
+        (["s*"], ["sid", "sid-own"]),
+        (["own", "tri"], ["sid-own", "trixie"]),
+        (["bookworm"], []),
+    ],
+)
+def test_a_whole_name_means_that_cell_alone(patterns: list[str], meant: list[str]) -> None:
+    assert matching(["sid", "sid-own", "trixie"], patterns) == meant
 
 
 def test_a_run_without_a_wrong_cell_ends_well_and_keeps_its_tables(copy: Copy) -> None:
