@@ -16,8 +16,12 @@ SCHEMA_VERSION = "1.0"
 # A report has some fifty facts. What is larger is no report, and is not read to its end.
 MAX_BYTES = 16 * 1024 * 1024
 
-# A report is six deep; this is only where an error points at.
+# A report is six deep; an unknown key may be deeper.
 _DEEP = 100
+
+# The next bracket outside of strings, or the end. Nothing is looked at twice: a string that does
+# not end reaches to the end.
+_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.?)*+"?)*+([\[\]{}]|\Z)', re.DOTALL)
 
 # (?![\s\S]) is the end of the text in Python's and in ECMA's regular expressions alike;
 # in Python, $ would let a final newline through.
@@ -117,11 +121,12 @@ def decode_report(data: bytes) -> Report:
     if len(data) > MAX_BYTES:
         raise ReportError(f"larger than {MAX_BYTES} bytes (16 MiB), so it is no report")
     _require_utf8(data)
+    _require_shallow(data)
     try:
         schema_minor(msgspec.json.decode(data, type=_Version).schema_version)
         envelope = msgspec.json.decode(data, type=_Envelope)
-    except RecursionError:
-        raise ReportError(_nesting_place(data)) from None
+    except RecursionError:  # only if the caller itself was at its limit
+        raise ReportError("the top: nested too deep") from None
     except msgspec.ValidationError as error:
         raise ReportError(_sentence("", error)) from None
     except msgspec.DecodeError as error:
@@ -187,14 +192,13 @@ def _malformed(data: bytes, error: msgspec.DecodeError) -> str:
     )
 
 
-def _nesting_place(data: bytes) -> str:
-    """Name the byte at which *data*, which was too deep for the decoder, is far too deep."""
+def _require_shallow(data: bytes) -> None:
+    """Name the byte at which *data* is far too deep; how deep a decoder goes depends on Python."""
     depth = 0
-    for token in re.finditer(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', data, re.DOTALL):
-        if token[0] in b"[{":
+    for bracket in _BRACKET.finditer(data):
+        if bracket[1] in (b"[", b"{"):
             depth += 1
-        elif token[0] in b"]}":
+        else:
             depth -= 1
         if depth > _DEEP:
-            return f"byte {token.start()}: nested more than {_DEEP} deep"
-    return "the top: nested too deep"  # only if the caller itself was at its limit
+            raise ReportError(f"byte {bracket.start(1)}: nested more than {_DEEP} deep")

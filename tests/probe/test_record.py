@@ -97,6 +97,7 @@ def test_a_schema_version_that_is_none_is_refused(version: str) -> None:
 
 
 TRUNCATED = document(FACT)[:-9]
+DEEP_WHOLE = b'{"deep": ' + b"[" * 100 + b"]" * 100 + b"}"
 DEEP_ARRAYS = b'{"x": "\\"[[[", "deep": ' + b"[" * 100_000
 OBJECT = b'{"a":'
 DEEP_OBJECTS = (
@@ -152,6 +153,10 @@ WRONG = {
         DEEP_OBJECTS,
         f"byte {DEEP_OBJECTS.index(OBJECT) + 98 * len(OBJECT)}: nested more than 100 deep",
     ),
+    "a whole document that is a little too deep": (
+        DEEP_WHOLE,
+        f"byte {DEEP_WHOLE.index(b'[') + 99}: nested more than 100 deep",
+    ),
     "what is over 16 MiB": (
         b" " * (MAX_BYTES + 1),
         "larger than 16777216 bytes (16 MiB), so it is no report",
@@ -171,6 +176,12 @@ def test_what_is_no_report_is_refused_in_one_line_that_names_the_place(
 def test_a_second_document_after_the_report_is_refused() -> None:
     with pytest.raises(ReportError, match=r"^byte [0-9]+: not JSON: trailing characters$"):
         decode_report(document(FACT) * 2)
+
+
+@pytest.mark.parametrize(("start", "piece"), [(b'"', b'\\"'), (b"", b'"'), (b"[", b"[]")])
+def test_16_mib_of_one_thing_are_refused_in_seconds(start: bytes, piece: bytes) -> None:
+    with pytest.raises(ReportError):
+        decode_report((start + piece * MAX_BYTES)[:MAX_BYTES])
 
 
 def test_a_report_of_exactly_16_mib_is_read() -> None:
