@@ -15,6 +15,7 @@ from core_files import BLOCK, DSYNC, block, make
 from faults_table import READ, WRITE, Faults
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_file import memory_file
 from needs import ENGINES
 
 from fuaio.aio import AlignmentError, File, Fua, aligned_buffer, open_file
@@ -348,7 +349,7 @@ def test_any_list_of_buffers_reads_back_as_any_other_of_the_same_length(
     for length in lengths:
         buffers.append(view[:length])
         view = view[length:]
-    descriptor = os.memfd_create("lists")
+    descriptor = memory_file()
     try:
         with open_file(descriptor, "r+", engine="threads") as file:
             assert file.pwritev(buffers, offset, fua=True) == len(content)
@@ -369,7 +370,7 @@ def long_file() -> Iterator[int]:
     found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
     if found is None or int(found[1]) << 10 < 5 << 30:
         pytest.skip("less than 5 GiB of memory are free, room for two runs")
-    descriptor = os.memfd_create("long", os.MFD_CLOEXEC)
+    descriptor = memory_file()
     os.truncate(descriptor, LONG)
     yield descriptor
     os.close(descriptor)
@@ -397,7 +398,7 @@ def test_a_write_past_two_gib_is_split_all_of_it_with_the_flag(
 def test_a_read_past_two_gib_is_split(long_file: int, engine: str, faults: Faults) -> None:
     length = PIECE + 3 * BLOCK
     mark = engine.encode()
-    holes = os.memfd_create("holes", os.MFD_CLOEXEC)
+    holes = memory_file()
     os.truncate(holes, length)
     os.pwrite(holes, mark, PIECE)
     with mmap.mmap(long_file, length) as data, open_file(holes, engine=engine) as file:

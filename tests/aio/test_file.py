@@ -19,6 +19,7 @@ from core_files import BLOCK, DSYNC, block, make
 from faults_table import FLUSH, WRITE, Faults
 from fixtures_root import FileSystems, LoopDevices
 from life_files import descriptors
+from memory_file import memory_file
 
 from fuaio.aio import (
     ClosedError,
@@ -211,7 +212,7 @@ def test_what_can_fua_says_is_what_the_kernel_gets(
 
 @pytest.mark.combination
 def test_can_fua_is_none_in_memory_and_durable_writes_still_write(engine: str) -> None:
-    descriptor = os.memfd_create("memory", os.MFD_CLOEXEC)
+    descriptor = memory_file()
     try:
         with open_file(descriptor, "r+", engine=engine) as file:
             assert file.can_fua is Fua.NONE

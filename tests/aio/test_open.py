@@ -17,6 +17,7 @@ from block_devices import mounted
 from core_files import BLOCK, block, make
 from faults_table import FAIL, SETUP, Faults
 from life_files import aio_contexts, descriptors
+from memory_file import memory_file
 
 from fuaio.aio import EngineUnavailableError, File, available, luring_has_fua, open_file
 
@@ -298,7 +299,7 @@ def test_a_refused_engine_says_which_and_why(scratch: Path, faults: Faults) -> N
 
 
 def test_a_file_that_cannot_be_emptied_leaves_no_descriptor_or_context(engine: str) -> None:
-    theirs = os.memfd_create("sealed", os.MFD_ALLOW_SEALING)
+    theirs = memory_file(sealable=True)
     try:
         os.write(theirs, b"content")
         fcntl.fcntl(theirs, F_ADD_SEALS, F_SEAL_SHRINK)

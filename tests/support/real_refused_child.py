@@ -18,6 +18,8 @@ import struct
 import sys
 from collections.abc import Callable
 
+from memory_file import memory_file
+
 # All that is needed is loaded before the steps: another user may not be able to read it.
 import fuaio.probe._kernel as kernel_section
 import fuaio.probe._policy as policy_section
@@ -107,10 +109,10 @@ def ask() -> None:
 
 def hold_rings() -> None:
     """Open files on rings until the kernel gives no more."""
-    memory_file = os.memfd_create("fuaio")
+    in_memory = memory_file()
     while True:
         try:
-            held.append(open_file(memory_file, "r+", engine="io_uring", depth=1))
+            held.append(open_file(in_memory, "r+", engine="io_uring", depth=1))
         except EngineUnavailableError:
             break
 
