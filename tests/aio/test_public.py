@@ -137,7 +137,7 @@ def modules_after(statement: str) -> set[str]:
     """The modules that a new interpreter has loaded after *statement*."""
     program = f"import sys; {statement}; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )
     return set(done.stdout.split())
 
@@ -158,7 +158,7 @@ def test_importing_asks_the_kernel_nothing_and_starts_no_thread() -> None:
         "print(sorted(os.listdir('/proc/self/fd')) == before, threading.active_count())"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "1"]
 

@@ -105,7 +105,7 @@ def test_an_error_cannot_break_its_line(tmp_path: Path) -> None:
 def test_a_wrong_question_is_refused_before_anything_is_asked(
     arguments: tuple[str, ...], message: str
 ) -> None:
-    done = run_scan(*arguments, env={"PATH": "/nonexistent"})
+    done = run_scan(*arguments, env=environment(PATH="/nonexistent"))
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith("fuaio")
     assert message in done.stderr
