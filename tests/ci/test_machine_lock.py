@@ -19,12 +19,18 @@ from machine_lock import GATE, LOCK, VARIABLE, MachineLock, folder, machine_lock
 SUPPORT = Path(__file__).parents[1] / "support"
 
 # Holds the lock in the folder argv[1], shared or alone, from the word in its output until its input
-# ends.
+# ends. One that is impatient tries once, says that it leaves the gate, and tries again on a line.
 HOLDER = """
 import sys
 from pathlib import Path
-from machine_lock import MachineLock
-with MachineLock(Path(sys.argv[1])).held(exclusive=sys.argv[2] == "alone"):
+import machine_lock
+def leave(seconds):
+    print("leaves", flush=True)
+    sys.stdin.readline()
+if sys.argv[2] == "impatient":
+    machine_lock.KEEP_GATE_S = 0
+    machine_lock.time.sleep = leave
+with machine_lock.MachineLock(Path(sys.argv[1])).held(exclusive=sys.argv[2] != "shared"):
     print(sys.argv[2], flush=True)
     sys.stdin.read()
 """
@@ -87,7 +93,7 @@ def test_one_that_wants_it_alone_and_another_wait_for_each_other(
     with holder(tmp_path, first) as before:
         assert word(before) == first
         with holder(tmp_path, second) as after:
-            wait_until(lambda: waits(after))
+            wait_until(lambda: not is_free(tmp_path / GATE, fcntl.LOCK_EX))
             before.communicate("")
             assert word(after) == second
 
@@ -105,6 +111,20 @@ def test_one_that_wants_it_alone_goes_before_those_who_come_later(tmp_path: Path
                 assert words.readline() == "alone\n"
                 writer.communicate("")
                 assert words.readline() == "shared\n"
+
+
+def test_one_that_waits_in_vain_leaves_the_gate_to_others_and_comes_again(tmp_path: Path) -> None:
+    with holder(tmp_path, "shared") as before:
+        assert word(before) == "shared"
+        with holder(tmp_path, "impatient") as writer:
+            assert word(writer) == "leaves"
+            with holder(tmp_path, "shared") as later:
+                assert word(later) == "shared"
+            before.communicate("")
+            assert writer.stdin is not None
+            writer.stdin.write("again\n")
+            writer.stdin.flush()
+            assert word(writer) == "impatient"
 
 
 @pytest.mark.parametrize("how", ["shared", "alone"])

@@ -7,7 +7,8 @@ ask the kernel for nothing that can be refused. It is held by flock(2), which en
 however that ends.
 
 A lock file of its own is the gate, which everybody takes first and a writer keeps while it waits:
-readers that come later wait behind it, so that it has its turn.
+readers that come later wait behind it, so that it has its turn. For a while only, and then again:
+a test that hangs somewhere on the machine must not stop all others.
 
 The files lie in one folder for all users and runs (`FUAIO_LOCKS` names another one; in a root file
 system of its own the same folder has to be mounted). They are empty and only ever opened for
@@ -26,6 +27,7 @@ import fcntl
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,10 @@ VARIABLE = "FUAIO_LOCKS"
 # Not that of TMPDIR, which differs between runs.
 FOLDERS = ("/run/lock", "/tmp")
 GATE, LOCK = "fuaio-tests-gate.lock", "fuaio-tests.lock"
+
+# How long a writer keeps the gate while it waits, and how long it then leaves it to others. Nearly
+# all tests are shorter.
+KEEP_GATE_S, LEAVE_GATE_S, LOOK_AGAIN_S = 20.0, 20.0, 0.02
 
 
 def folder() -> Path | None:
@@ -94,12 +100,8 @@ class MachineLock:
     def held(self, *, exclusive: bool = False) -> Iterator[None]:
         """Hold it, alone if *exclusive*; waits for whoever stands in the way."""
         if self._descriptors:
-            gate, lock = self._descriptors
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-            finally:
-                fcntl.flock(gate, fcntl.LOCK_UN)
+            while not self._taken(exclusive=exclusive):
+                time.sleep(LEAVE_GATE_S)
         before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = ""
         self.is_held, self.is_exclusive = True, exclusive
@@ -112,7 +114,27 @@ class MachineLock:
                 os.environ[VARIABLE] = before
             if self._descriptors:
                 # Not only closed: a child that was forked has the same open file.
-                fcntl.flock(lock, fcntl.LOCK_UN)
+                fcntl.flock(self._descriptors[1], fcntl.LOCK_UN)
+
+    def _taken(self, *, exclusive: bool) -> bool:
+        """Go through the gate and take the lock; False if that would hold up others for long."""
+        gate, lock = self._descriptors
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        try:
+            if not exclusive:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                return True
+            limit = time.monotonic() + KEEP_GATE_S
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return True
+                except BlockingIOError:
+                    if time.monotonic() >= limit:
+                        return False
+                time.sleep(LOOK_AGAIN_S)
+        finally:
+            fcntl.flock(gate, fcntl.LOCK_UN)
 
 
 machine_lock = MachineLock(folder())
