@@ -170,17 +170,17 @@ class Headers:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._made: dict[str, Prefix | suites.UnreachableError] = {}
+        self._made: dict[str, Prefix | Exception] = {}
 
     def make(self, names: Iterable[str], pool: ThreadPoolExecutor) -> None:
         """Make those prefixes."""
         wanted = sorted(set(names) - set(self._made))
         self._made.update(zip(wanted, pool.map(self._make, wanted), strict=True))
 
-    def _make(self, name: str) -> Prefix | suites.UnreachableError:
+    def _make(self, name: str) -> Prefix | Exception:
         try:
             return prefixes.make(name, self._cache)
-        except suites.UnreachableError as error:
+        except (suites.UnreachableError, prefixes.UsageError) as error:
             return error
 
     def versions(self) -> dict[str, str]:
@@ -190,7 +190,7 @@ class Headers:
 
     def __getitem__(self, name: str) -> Prefix:
         made = self._made[name]
-        if isinstance(made, suites.UnreachableError):
+        if isinstance(made, Exception):
             raise made
         if made.folder is not None and not made.version:
             raise suites.UnreachableError(f"{name}: no version known, nothing to expect")
@@ -230,9 +230,14 @@ class Cells:
             raise CellError(f"the build failed: {last_lines(log)}")
         facts = read_facts(folder / "meson/probe/symbols/build.json")
         wrong = compare(facts, expected, self._table)
-        environment["FUAIO_EXPECT"] = expectation(expected)
-        environment["FUAIO_REQUIRE_ENGINES"] = engines(facts)
-        environment["PATH"] = f"{folder}/environment/bin:{environment['PATH']}"
+        # Not the build's flags and compiler: what the tests build themselves has its own.
+        environment = {
+            **os.environ,
+            "FUAIO_EXPECT": expectation(expected),
+            "FUAIO_REQUIRE_ENGINES": engines(facts),
+            "LD_LIBRARY_PATH": environment["LD_LIBRARY_PATH"],
+            "PATH": f"{folder}/environment/bin:{os.environ['PATH']}",
+        }
         command: list[str | Path]
         # With its own folder for files, since runs side by side clean up the common one.
         own = ["-o", f"cache_dir={folder}/pytest-cache", f"--basetemp={folder}/tests"]
