@@ -2,6 +2,7 @@
 # Keep what the compiler sees of a header, or find out whether it still sees the same.
 # Usage: seen.sh FILE COMMAND...                    FILE gets what COMMAND prints
 #        seen.sh --again FILE STAMP COMMAND...      fails where it prints something else now
+#        seen.sh --complaint COMMAND...             prints why COMMAND fails, as ASCII
 # COMMAND is a preprocessor; where it fails, what counts is its complaint.
 set -eu
 
@@ -12,6 +13,12 @@ see() { # FILE COMMAND...
   rm "$file.err"
 }
 
+if [ "$1" = --complaint ]; then
+  shift
+  # A compiler quotes what is in the header; JSON takes no control characters.
+  complaint=$(LC_ALL=C "$@" 2>&1 >/dev/null) || printf '%s' "$complaint" | LC_ALL=C tr -c '\11\12\40-\176' '?'
+  exit
+fi
 if [ "$1" != --again ]; then
   see "$@"
   exit

@@ -116,6 +116,17 @@ def test_a_header_that_does_not_compile_is_unknown_and_its_first_error_is_quoted
     assert private_probe.compile().returncode == 0
 
 
+def test_a_complaint_with_control_characters_is_quoted_in_what_json_can_hold(
+    private_probe: Probe, prefixes: Prefixes
+) -> None:
+    header = prefixes.libaio("genuine") / "include/libaio.h"
+    header.write_bytes(b'#error "\x1b[31m \xc3\xa9 \\ bell\x07"\n' + header.read_bytes())
+    answers = private_probe.configure()
+    assert answers.of("libaio") == "unknown header-unusable"
+    assert re.fullmatch(r'libaio\.h:1: #error ".*31m.* bell.*"', answers.detail("libaio"))
+    assert private_probe.compile().returncode == 0
+
+
 def test_flags_that_break_every_program_do_not_make_a_header_missing(
     probe: Probe, prefixes: Prefixes
 ) -> None:
