@@ -58,8 +58,9 @@ class Matrix:
     def tasks(self, tier: str) -> list[Task]:
         """Give the tasks of a tier."""
         if tier == "probe":
-            chosen = self._table.each_once() if self._small else self._table.cells()
-            return [self._probe(cell) for cell in chosen] + self._cross()
+            if self._small:  # no other targets, whose compilers are a lot to install
+                return [self._probe(cell) for cell in self._table.each_once()]
+            return [self._probe(cell) for cell in self._table.cells()] + self._cross()
         if tier == "compile":
             chosen = self._table.named("small") if self._small else self._table.pairwise()
             return [self._compile(tier, cell, ["-m", "combination", "tests"]) for cell in chosen]
@@ -111,7 +112,7 @@ def run_tier(matrix: Matrix, tasks: list[Task], folder: Path, jobs: int) -> list
     def run(task: Task) -> Result:
         result = carry_out(task, folder)
         if result.result != "passed":
-            print(f"{result.result}: {task.tier} {task.cell}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{result.result}: {task.tier} {task.cell}\n")
         return result
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,10 @@ LIMIT_S = 180
 
 class UnreachableError(Exception):
     """The suite cannot be fetched from here."""
+
+
+# What this process has asked for in vain: not again for every prefix, an archive may take its time.
+_unreachable: dict[Path, UnreachableError] = {}
 
 
 @contextmanager
@@ -80,14 +83,25 @@ class _Apt:
             "Acquire::Retries": 2,
             "Acquire::http::Timeout": TIMEOUT_S,
             "Acquire::Languages": "none",
+            # What cannot be fetched fails here, and not where the package is missing.
+            "APT::Update::Error-Mode": "any",
         }
         self.debs = folder / "debs"
         self._options = [f"-o{name}={value}" for name, value in settings.items()]
 
     def run(self, *words: str) -> None:
-        """Run apt-get; its complaints go to standard error."""
-        command = ["apt-get", "-qq", *self._options, *words]
-        subprocess.run(command, cwd=self.debs, stdout=sys.stderr, check=True, timeout=LIMIT_S)
+        """Run apt-get; where it fails, its first words are the error."""
+        done = subprocess.run(
+            ["apt-get", "-qq", *self._options, *words],
+            cwd=self.debs,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
+        )
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines() or [f"apt-get exits {done.returncode}"]
+            raise UnreachableError(said[0])
 
     def depends(self, package: str) -> str:
         """Give what a downloaded *package* depends on."""
@@ -118,6 +132,8 @@ def fetch(cache: Path, suite: str, arch: str) -> Path:
     with locked(folder.with_suffix(".lock")):
         if folder.is_dir():
             return folder
+        if folder in _unreachable:
+            raise _unreachable[folder]
         work = folder.with_suffix(".work")
         told = "this system's apt has no archive of Debian"
         try:
@@ -126,8 +142,8 @@ def fetch(cache: Path, suite: str, arch: str) -> Path:
                 try:
                     apt = _Apt(work, archive, suite, arch)
                     _download(apt)
-                except subprocess.SubprocessError as error:
-                    told = f"{archive}: {error}"
+                except UnreachableError as error:
+                    told = str(error)
                     continue
                 _unpack(apt.debs, work / "unpacked")
                 os.rename(work / "unpacked", folder)
@@ -136,7 +152,8 @@ def fetch(cache: Path, suite: str, arch: str) -> Path:
             told = str(error)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    raise UnreachableError(f"{suite}: unreachable ({told})")
+        _unreachable[folder] = UnreachableError(f"{suite}: unreachable ({told})")
+        raise _unreachable[folder]
 
 
 def upstream(version: str) -> str:
