@@ -107,7 +107,8 @@ def test_an_end_from_outside_ends_them_and_their_children(
 ) -> None:
     os.mkfifo(tmp_path / "held")
     # The child holds the pipe open, whose other end is read below until nobody does.
-    script = 'exec 3>"$2/held"; echo here >&3; cat /dev/zero >/dev/null'
+    # It ends by itself, should the ending that is tested not reach it.
+    script = 'exec 3>"$2/held"; echo here >&3; sleep 300'
     with started(tmp_path, 2, "one two three", script) as process:
         with (tmp_path / "held").open() as held:
             assert held.readline() == held.readline() == "here\n"
