@@ -22,7 +22,7 @@ from prefixes import Prefix
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds. What takes longer hangs.
 SETUP_LIMIT_S = 300
-TEST_LIMIT_S = 1800
+TEST_LIMIT_S = 3600
 REFUSED = re.compile(r"require_fua=(\w+)(?: contradicts|: no FUA through \w+ \(([a-z-]+))")
 
 

@@ -189,8 +189,8 @@ def test_the_sdist_has_nothing_of_the_machine_that_made_it(sdist: Path) -> None:
 def test_the_sdist_builds_the_same_wheel_where_there_is_no_git(
     sdist: Path, wheel: Path, tmp_path: Path
 ) -> None:
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    # Not by tarfile, whose filters Python 3.11 has since 3.11.4 only, and 3.12 asks for.
+    succeed("tar", "-xzf", sdist, "-C", tmp_path)
     (unpacked,) = tmp_path.glob("fuaio-*")
     assert not (unpacked / ".git").exists()
     assert contents(build("wheel", unpacked, tmp_path / "wheels")) == contents(wheel)
