@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from needs import need_command
 
 ROOTS = Path(__file__).parents[2] / "ci" / "roots"
 # Seconds in which a process that is killed is gone.
@@ -66,6 +67,21 @@ def test_a_wrong_call_exits_2_and_says_what_is_wrong(
     done = call(*words, cache=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_a_suite_that_cannot_be_reached_exits_3_and_leaves_no_root(tmp_path: Path) -> None:
+    need_command("mmdebstrap", "mmdebstrap")
+    if subprocess.run([ROOTS.with_name("archives")], capture_output=True).returncode != 0:
+        pytest.skip("apt of this machine is set to no archive of Debian")
+    done = subprocess.run(
+        ["unshare", "--net", ROOTS, "make", "trixie"],
+        env={**os.environ, "FUAIO_ROOTS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "trixie: unreachable" in done.stderr
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 @pytest.mark.parametrize(
