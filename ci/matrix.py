@@ -138,6 +138,8 @@ def main(words: list[str]) -> int:
     results: list[Result] = []
     seconds = {}
     for tier, tasks in tiers.items():
+        if not tasks:
+            continue
         began = time.monotonic()
         results += run_tier(matrix, tasks, chosen.folder.resolve(), chosen.jobs)
         seconds[tier] = time.monotonic() - began
