@@ -77,6 +77,24 @@ def test_a_failing_device_works_until_filled_and_then_gives_eio(
         os.close(descriptor)
 
 
+def writes_done(device: Path) -> int:
+    """Give the device's own count of writes: Linux Documentation/block/stat.rst, field 5."""
+    return int(Path(f"/sys/block/{device.name}/stat").read_text().split()[4])
+
+
+def test_filling_a_device_writes_back_no_other(
+    failing_device: FailingDevice, loop_device: Callable[..., Path]
+) -> None:
+    other = loop_device(1 << 20)
+    with other.open("r+b", buffering=0) as file:
+        before = writes_done(other)
+        file.write(BLOCK)
+        failing_device.fill()
+        assert writes_done(other) == before
+        os.fsync(file.fileno())
+        assert writes_done(other) > before
+
+
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_a_file_system_is_mounted_where_it_says(
     kind: str, loop_device: Callable[..., Path], file_system: Callable[[str, Path], Path]

@@ -9,6 +9,7 @@ tests in a mount namespace of its own, which covers a kill.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -82,6 +83,24 @@ def make_file_system(kind: str, device: Path) -> None:
         raise ValueError(f"no recipe for a file system {kind!r}")
 
 
+def _write_back(device: Path) -> None:
+    """Let *device* have all that is written to it and its file systems.
+
+    And no other device: a sync of the whole machine would be seen by who counts flushes.
+    """
+    number = os.stat(device).st_rdev
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[2] == f"{os.major(number)}:{os.minor(number)}":
+            folder = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+            _run("sync", "--file-system", folder)
+    descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class FailingDevice:
     """A loop device over a sparse file on a small tmpfs, see `failing_loop_device`."""
@@ -91,7 +110,7 @@ class FailingDevice:
 
     def fill(self) -> None:
         """Leave no room in memory: from now on a write to a new block of the device gives EIO."""
-        os.sync()
+        _write_back(self.device)
         chunk = bytes(4096)
         descriptor = os.open(self.memory_folder / "ballast", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
