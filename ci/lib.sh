@@ -173,3 +173,21 @@ make_layered_environment() { # FOLDER
   site=$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   printf '%s\n' "$below" >"$site/below.pth"
 }
+
+# What the tests may count on here, asked of the machine and not of fuaio: what is there must be
+# used, and a test that skips for want of it fails.
+require_what_is_here() {
+  FUAIO_REQUIRE_ENGINES=$(undisturbed python "$root/ci/kernel_engines.py")
+  export FUAIO_REQUIRE_ENGINES FUAIO_SCRATCH=$build
+  if [[ $(stat --file-system --format=%T "$build") != @(tmpfs|ramfs) ]] &&
+    dd if=/dev/zero of="$build/direct" bs=4096 count=1 oflag=direct 2>/dev/null; then
+    export FUAIO_REQUIRE_DIRECT=1
+  fi
+  rm -f "$build/direct"
+  if can_isolate && [ -n "$(losetup --find 2>/dev/null)" ]; then export FUAIO_REQUIRE_ROOT=1; fi
+  say "Required of the tests here: engines $FUAIO_REQUIRE_ENGINES;" \
+    "O_DIRECT ${FUAIO_REQUIRE_DIRECT:-0}; root's devices and mounts ${FUAIO_REQUIRE_ROOT:-0}"
+}
+
+# Mounts made in a namespace of its own go with the last process in it, also when that is killed.
+can_isolate() { [ "$(id -u)" -eq 0 ] && unshare --mount true 2>/dev/null; }

@@ -114,11 +114,15 @@ def compare(
     facts: Mapping[str, Mapping[str, Any]], expected: Iterable[Expected], table: Table
 ) -> list[Wrong]:
     """Give the facts that are not as the table has them."""
-    wrong = []
-    for one in expected:
+    wrong, wanted = [], list(expected)
+    for one in wanted:
         found = answer(facts[one.fact]) if one.fact in facts else "no such fact"
         if found != one.answer:
             wrong.append(Wrong(one.fact, one.answer, found, place(table, one.line)))
+    asked = {one.fact for one in wanted}
+    for name, fact in facts.items():
+        if fact["kind"] == "capability" and name not in asked:
+            wrong.append(Wrong(name, "a line in the table", answer(fact), place(table, 1)))
     return wrong
 
 
@@ -274,7 +278,9 @@ def probe(
     demand = table.refusal(expected)
     found = refusal(log, start) if code else "met"
     if found != demand.answer:
-        wrong.append(Wrong(demand.fact, demand.answer, found, place(table, demand.line)))
+        library = found.split()[0]  # the one that was refused, if one was
+        line = next((one.line for one in expected if one.fact == library), demand.line)
+        wrong.append(Wrong(demand.fact, demand.answer, found, place(table, line)))
     return f"{summary(facts)}; require_fua: {found}", wrong
 
 

@@ -114,7 +114,7 @@ def distribution(table: Table, name: str, folder: Path) -> tuple[str, list[Wrong
     _copy_source(shared / "source")
     variables = {
         "FUAIO_EXPECT": expectation(expected),
-        "FUAIO_REQUIRE_ENGINES": os.environ.get("FUAIO_REQUIRE_ENGINES", ""),
+        **{name: value for name, value in os.environ.items() if name.startswith("FUAIO_REQUIRE_")},
         "FUAIO_SCRATCH": "/shared/scratch",
         "TMPDIR": "/shared/scratch",
     }
@@ -143,6 +143,9 @@ def _copy_source(folder: Path) -> None:
     """Copy what git would take, and nothing that lies about."""
     command: list[str | Path] = [
         "git",
+        # A container's root is not who checked it out.
+        "-c",
+        f"safe.directory={ROOT}",
         "-C",
         ROOT,
         "ls-files",

@@ -11,10 +11,38 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from suites import SUITES
+
 LIBRARIES = ("libaio", "liburing")
 OK = "yes ok"
 MISSING = "no symbol-missing"
 UNUSABLE = "unknown header-unusable"
+
+
+# What a row of each table may say; what a misspelt key meant would go unnoticed.
+KEYS = {
+    "has_fua": {"function", "helper"},
+    "kinds.libaio": {"prefix", "answer", "as_version", "without"},
+    "kinds.liburing": {"prefix", "answer", "as_version", "without"},
+    "named": {"libaio", "liburing", "c_std", "compiler", "whole", "small"},
+    "distributions": {"suite", "tools"},
+}
+SECTIONS = {
+    *[
+        "symbols",
+        "has_fua",
+        "strict",
+        "kinds",
+        "dimensions",
+        "named",
+        "targets",
+        "distributions",
+        "packages",
+    ]
+}
+DIMENSIONS = ["libaio", "liburing", "c_std", "compiler"]
+ANSWERS = {"no disabled", "no library-missing", "no header-missing", MISSING, UNUSABLE}
+TOOLS = {"index", "own"}
 
 
 class TableError(Exception):
@@ -82,10 +110,56 @@ class Table:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._text = path.read_text(encoding="utf-8").splitlines()
-        self._data: dict[str, Any] = tomllib.loads("\n".join(self._text))
+        try:
+            self._data: dict[str, Any] = tomllib.loads("\n".join(self._text))
+        except tomllib.TOMLDecodeError as error:
+            raise TableError(str(error)) from None
+        self._check()
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401 (a table of TOML)
         return self._data[key]
+
+    def _check(self) -> None:
+        """Refuse what nothing would read, or what could not be met."""
+        if set(self._data) != SECTIONS:
+            raise TableError(f"the tables are {sorted(SECTIONS)}, not {sorted(self._data)}")
+        if list(self["dimensions"]) != DIMENSIONS:
+            raise TableError(f"[dimensions] are {DIMENSIONS}, not {list(self['dimensions'])}")
+        for section, keys in KEYS.items():
+            for name, row in self._section(section).items():
+                self._require(section, name, set(row) - keys, f"is not one of {sorted(keys)}")
+        for library in LIBRARIES:
+            section = f"kinds.{library}"
+            for name, row in self._section(section).items():
+                unknown = {row.get("answer", UNUSABLE)} - ANSWERS
+                self._require(section, name, unknown, f"is no answer: {sorted(ANSWERS)}")
+                unknown = set(row.get("without", [])) - set(self["symbols"][library])
+                self._require(section, name, unknown, "is no symbol of the table")
+            kinds = set(self["kinds"][library])
+            self._require(
+                "dimensions", library, set(self["dimensions"][library]) - kinds, "is no kind"
+            )
+            for name, row in self["named"].items():
+                self._require("named", name, {row[library]} - kinds, f"is no kind of {library}")
+        for name, row in self["distributions"].items():
+            self._require("distributions", name, {row["suite"]} - {*SUITES}, "is no suite")
+            self._require(
+                "distributions", name, {row["tools"]} - TOOLS, f"is not in {sorted(TOOLS)}"
+            )
+        for name, row in self["targets"].items():
+            line = f"targets.{name}"
+            self._require(line, "suites", set(row["suites"]) - {*SUITES}, "is no suite")
+
+    def _section(self, name: str) -> dict[str, Any]:
+        found = self._data
+        for part in name.split("."):
+            found = found[part]
+        return found
+
+    def _require(self, section: str, name: str, wrong: set[str], why: str) -> None:
+        if wrong:
+            word = min(wrong)
+            raise TableError(f"line {self.line(section, name)}: [{section}] {name}: {word} {why}")
 
     def line(self, section: str, key: str) -> int:
         """Give the number of the line with *key* in the table *section*."""
