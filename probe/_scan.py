@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -35,6 +37,9 @@ subdir('symbols')
 """
 # Paths that a .pc file, a list of arguments and Meson take as they are.
 _PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
+
+
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class ScanError(Exception):
@@ -75,6 +80,9 @@ async def scan(places: Sequence[Place], rows: tuple[Row, ...] | None = None) -> 
                 for number, place in enumerate(places)
             ]
         columns = [task.result() for task in tasks]
+    except BaseExceptionGroup as group_of_errors:
+        # The first has ended the others; who reads of it is told of that one, and where.
+        raise group_of_errors.exceptions[0] from None
     finally:
         _remove(folder)
     return Scan(SCHEMA_VERSION, __version__, columns)
@@ -88,9 +96,9 @@ async def _ask(
     turns: asyncio.Semaphore,
 ) -> Column:
     async with turns:
-        folder.mkdir()
         label = _unicode(place.label)
         try:
+            folder.mkdir()
             data = await _configure(place, rows, meson, folder)
             # A place is called by the name that its caller knows. What a header says in an #error
             # may have control characters, which Meson copies as they are.
@@ -101,6 +109,8 @@ async def _ask(
             return Column(label, error=_line(str(error), folder, place))
         except ReportError as error:
             return Column(label, error=f"what the probe wrote cannot be read: {error}")
+        except OSError as error:
+            return Column(label, error=_line(_fault(error, folder), folder, place))
         return Column(label, report=report)
 
 
@@ -121,7 +131,12 @@ async def _configure(
     code, output = await run_child(command, folder, question.environment)
     if code != 0:
         raise PlaceError(_complaint(output, build / "meson-logs/meson-log.txt"))
-    return (build / "symbols/build.json").read_bytes()
+    try:
+        return (build / "symbols/build.json").read_bytes()
+    except FileNotFoundError:
+        raise PlaceError(
+            f"Meson wrote no answer, though it ended well; is {shlex.join(meson)} a Meson?"
+        ) from None
 
 
 def _complaint(output: str, log: Path) -> str:
@@ -137,6 +152,19 @@ def _complaint(output: str, log: Path) -> str:
         errors = re.findall(r"(?m)^.*\berror: .*$", log.read_text(errors="replace"))
         message += f" {errors[0].strip()}" if errors else ""
     return message
+
+
+def _fault(error: OSError, folder: Path) -> str:
+    """Say what failed and where; in the place's temporary *folder* another would help."""
+    why = error.strerror or str(error)
+    if error.errno in _OF_THE_MACHINE:
+        return f"{why}; try again when less is running, or with fewer places"
+    at = error.filename
+    # What is written tells no name.
+    if at is None or Path(os.fsdecode(at)).is_relative_to(folder):
+        parent = folder.parent.parent
+        return f"the temporary folder {parent}: {why}; set TMPDIR to a folder with room"
+    return f"{os.fsdecode(at)}: {why}"
 
 
 def _line(message: str, folder: Path, place: Place) -> str:

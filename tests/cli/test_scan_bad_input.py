@@ -128,13 +128,18 @@ def test_a_table_that_cannot_be_used_is_named_with_its_entry(tmp_path: Path) -> 
 
 def scan_without(module: str, path: str) -> subprocess.CompletedProcess[str]:
     """Scan where *module* cannot be imported and programs are those in *path*."""
+    return scan_after(f"import sys; sys.modules[{module!r}] = None", PATH=path)
+
+
+def scan_after(before: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    """Scan in a Python that runs *before* first."""
     code = (
-        f"import sys; sys.modules[{module!r}] = None; sys.argv = ['fuaio', 'scan']\n"
+        f"{before}\nimport sys; sys.argv = ['fuaio', 'scan']\n"
         "from fuaio.cli._entry import main; sys.exit(main())"
     )
     return subprocess.run(
         [sys.executable, "-c", code],
-        env=environment(PATH=path),
+        env=environment(**changed),
         capture_output=True,
         text=True,
         check=False,
@@ -165,3 +170,37 @@ def test_a_meson_on_path_will_do_where_this_python_has_none(maker: Maker) -> Non
         pytest.skip("no command meson on PATH")
     done = scan_without("mesonbuild", os.environ["PATH"])
     assert done.returncode == 0, done.stderr
+
+
+def test_a_temporary_folder_that_takes_nothing_more_is_named(tmp_path: Path) -> None:
+    # As a full one does, this lets files be made but not written.
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    done = scan_after(full, TMPDIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"fuaio scan: cc:cc: the temporary folder {tmp_path}: File too large; "
+        "set TMPDIR to a folder with room\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_meson_that_does_nothing_wrote_no_answer(tmp_path: Path) -> None:
+    meson = tmp_path / "meson"
+    meson.write_text("#!/bin/sh\necho 9.9.9\n")
+    meson.chmod(0o755)
+    done = scan_without("mesonbuild", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"fuaio scan: cc:cc: Meson wrote no answer, though it ended well; is {meson} a Meson?\n"
+    )
+
+
+def test_a_failure_of_our_own_is_told_as_itself() -> None:
+    fail = (
+        "import fuaio.probe._scan as module\n"
+        "async def fail(*_): raise ValueError('of our own')\n"
+        "module._configure = fail"
+    )
+    done = scan_after(fail)
+    assert (done.returncode, done.stdout) == (70, "")
+    assert done.stderr.startswith("fuaio: failure: ValueError: of our own (")
