@@ -127,6 +127,23 @@ def test_a_complaint_with_control_characters_is_quoted_in_what_json_can_hold(
     assert private_probe.compile().returncode == 0
 
 
+def test_a_compiler_that_links_nothing_is_an_error_and_no_missing_library(
+    probe: Probe, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\nexec cc -Wl,--no-such-option "$@"\n')
+    compiler.chmod(0o755)
+    cross = tmp_path / "cross"  # otherwise Meson itself would notice, when it runs a program
+    cross.write_text(
+        f"[binaries]\nc = '{compiler}'\npkg-config = 'pkg-config'\n"
+        "[properties]\nneeds_exe_wrapper = true\n[host_machine]\nsystem = 'linux'\n"
+        "cpu_family = 'x86_64'\ncpu = 'x86_64'\nendian = 'little'\n"
+    )
+    answers = probe.configure("--cross-file", str(cross))
+    assert "the compiler links no program, not even an empty one" in answers.error
+    assert "--no-such-option" in answers.error
+
+
 def test_flags_that_break_every_program_do_not_make_a_header_missing(
     probe: Probe, prefixes: Prefixes
 ) -> None:
