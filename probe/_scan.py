@@ -130,6 +130,8 @@ async def _configure(
     command = [*meson, "setup", "--backend=none", *crosses, str(build), str(source)]
     code, output = await run_child(command, folder, question.environment)
     if code != 0:
+        if os.strerror(errno.ENOSPC) in output:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise PlaceError(_complaint(output, build / "meson-logs/meson-log.txt"))
     try:
         return (build / "symbols/build.json").read_bytes()

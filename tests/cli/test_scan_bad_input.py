@@ -195,6 +195,18 @@ def test_a_meson_that_does_nothing_wrote_no_answer(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_that_is_full_to_meson_is_named_too(tmp_path: Path) -> None:
+    meson = tmp_path / "meson"
+    meson.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && { echo 9.9.9; exit; }\n'
+        "echo 'OSError: [Errno 28] No space left on device'; exit 1\n"
+    )
+    meson.chmod(0o755)
+    done = scan_without("mesonbuild", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(": No space left on device; set TMPDIR to a folder with room\n")
+
+
 def test_a_failure_of_our_own_is_told_as_itself() -> None:
     fail = (
         "import fuaio.probe._scan as module\n"
