@@ -75,7 +75,7 @@ async def prepare(
         "properties": {"needs_exe_wrapper": True},
     }
     if place.kind == "cross":
-        cross_files.append(_require(place.given, stat.S_ISREG, "file"))
+        cross_files.append(_require(place.given, stat.S_ISREG, "file", os.R_OK))
     elif place.kind == "cc":
         await _describe_compiler(place.given, sections, folder, environment)
     else:
@@ -103,7 +103,8 @@ async def _describe_tree(
     environment: Mapping[str, str],
 ) -> str:
     """Add the prefix or sysroot; return the line of the table that names its headers."""
-    given = _require(place.given, stat.S_ISDIR, "folder")
+    # What is in a folder that may be passed through is named, not looked for.
+    given = _require(place.given, stat.S_ISDIR, "folder", os.X_OK)
     if rows is None and not _pkg_config():
         raise PlaceError("there is no pkg-config to ask with (Debian: pkgconf)")
     link = folder / "place"
@@ -127,7 +128,10 @@ async def _describe_tree(
     if place.kind == "prefix":
         # For what its headers include.
         arguments = [
-            word for path in tree.includes if path.is_dir() for word in ("-isystem", str(path))
+            word
+            for path in tree.includes
+            if os.path.isdir(path)
+            for word in ("-isystem", str(path))
         ]
         sections["built-in options"] = {"c_args": arguments}
     return tree.paths(headers, is_own=rows is not None)
@@ -166,14 +170,14 @@ def _pkg_config() -> Mapping[str, list[str]]:
     return {"pkg-config": words} if words and shutil.which(words[0]) else {}
 
 
-def _require(given: str, is_kind: Callable[[int], bool], kind: str) -> Path:
+def _require(given: str, is_kind: Callable[[int], bool], kind: str, needed: int) -> Path:
     try:
         mode = os.stat(given).st_mode
     except OSError as error:
         raise PlaceError(f"{given}: {error.strerror}") from None
     if not is_kind(mode):
         raise PlaceError(f"{given} is not a {kind}")
-    if not os.access(given, os.R_OK):
+    if not os.access(given, needed):
         raise PlaceError(f"{given}: {os.strerror(errno.EACCES)}")
     return Path(given).absolute()
 
@@ -186,7 +190,7 @@ def _no_header(place: Place, tree: Tree, headers: tuple[str, ...]) -> str:
     hints = [
         f"did you mean --{place.kind} {near}?"
         for near in (given / "usr", given.absolute().parent)
-        if Tree(near, tree.machine, is_root=tree.is_root).has_any(headers)
+        if _is_meant(Tree(near, tree.machine, is_root=tree.is_root), headers)
     ]
     advice = (
         hints[0]
@@ -194,6 +198,13 @@ def _no_header(place: Place, tree: Tree, headers: tuple[str, ...]) -> str:
         else f"name the folder in which {tree.includes[0].relative_to(tree.root)} lies"
     )
     return f"none of {names} is in {looked}; {advice}"
+
+
+def _is_meant(tree: Tree, headers: tuple[str, ...]) -> bool:
+    try:
+        return tree.has_any(headers)
+    except PlaceError:
+        return False
 
 
 def _cross_file(sections: Sections) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
+
+from fuaio.probe._compiler import PlaceError
 
 # The headers of the probe's own table; those with a library are asked of the place and no other.
 LIBRARIES = {"libaio.h": "libaio", "liburing.h": "liburing"}
@@ -37,7 +41,11 @@ class Tree:
         ]
 
     def has_any(self, headers: Iterable[str]) -> bool:
-        """Whether one of *headers* is there."""
+        """Whether one of *headers* is there.
+
+        Raises:
+            PlaceError: It may not be known, as everywhere here.
+        """
         return any(self._find(self.includes, header) for header in headers)
 
     def paths(self, headers: Iterable[str], *, is_own: bool) -> str:
@@ -73,9 +81,22 @@ class Tree:
         return f"Name: {library}\nDescription: of a scan\nVersion: {version}\nLibs: {path}\n"
 
     def _find(self, folders: Iterable[Path], name: str) -> Path | None:
-        # Unlike Path.is_file: what may not be looked at is not there.
-        paths = (at / name for at in folders)
-        return next((path for path in paths if os.path.isfile(self._follow(path))), None)
+        return next((path for path in (at / name for at in folders) if self._has(path)), None)
+
+    def _has(self, path: Path) -> bool:
+        """Whether *path* is a file; what may not be looked at, or read, is not missing."""
+        at = self._follow(path)
+        try:
+            if not stat.S_ISREG(os.stat(at).st_mode):
+                return False
+        except PermissionError:
+            closed = (up for up in reversed(at.parents) if not os.access(up, os.X_OK))
+            raise PlaceError(_refused(next(closed, path))) from None
+        except OSError:
+            return False
+        if not os.access(at, os.R_OK):
+            raise PlaceError(_refused(path))
+        return True
 
     def _follow(self, path: Path) -> Path:
         """Follow a sysroot's links as the system would that it is the root of."""
@@ -85,6 +106,10 @@ class Tree:
             target = os.readlink(path)
             path = self.root / target[1:] if target[0] == "/" else path.parent / target
         return path
+
+
+def _refused(path: Path) -> str:
+    return f"{path}: {os.strerror(errno.EACCES)}"
 
 
 def _version(description: Path) -> str:

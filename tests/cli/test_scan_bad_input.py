@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import COMMAND
 from scan_places import Maker, environment, run_scan
 
 pytestmark = pytest.mark.builds
@@ -65,6 +66,52 @@ def test_a_place_that_cannot_be_asked_is_an_error_of_its_own(maker: Maker, tmp_p
         assert len(line) > len(f"fuaio scan: {kind}:{given}: ") + 10
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("liburing ")]
     assert rows == [["liburing", *["error"] * len(expected), "yes"]]
+
+
+# Root as well is refused what its mode does not allow, without these.
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
+
+
+def test_what_may_not_be_read_is_not_told_as_missing(maker: Maker) -> None:
+    refused = {
+        "header": ("include/libaio.h", 0o200),
+        "include": ("include", 0o600),
+        "lib": ("lib", 0o600),
+        "library": ("lib/liburing.so", 0o200),
+        "itself": ("", 0o600),
+    }
+    prefixes = {
+        name: maker.prefix(name, "libaio-genuine", "liburing-genuine")
+        for name in (*refused, "passed")
+    }
+    # Of a link it is the library that it leads to.
+    library = prefixes["library"] / "lib/liburing.so"
+    library.unlink()
+    library.write_bytes(b"")
+    for name, (path, mode) in refused.items():
+        (prefixes[name] / path).chmod(mode)
+    prefixes["passed"].chmod(0o300)
+    words = [word for prefix in prefixes.values() for word in ("--prefix", str(prefix))]
+    try:
+        done = subprocess.run(
+            [*(BOUND if os.geteuid() == 0 else ()), *COMMAND, "scan", *words],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        for name, (path, _) in refused.items():
+            (prefixes[name] / path).chmod(0o700)
+        prefixes["passed"].chmod(0o700)
+    assert done.stderr.splitlines() == [
+        f"fuaio scan: prefix:{prefixes[name]}: {prefixes[name] / path}: Permission denied"
+        for name, (path, _) in refused.items()
+    ]
+    assert done.returncode == 2
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("lib")]
+    assert ["liburing", *["error"] * len(refused), "yes"] in rows
+    assert ["libaio", *["error"] * len(refused), "yes"] in rows
 
 
 def test_where_no_place_answered_people_get_the_errors_alone(tmp_path: Path) -> None:
