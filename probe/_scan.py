@@ -143,10 +143,12 @@ async def _configure(
 
 def _complaint(output: str, log: Path) -> str:
     """Return what Meson says went wrong, of all that it says."""
-    said = [line.partition("ERROR: ")[2] for line in output.splitlines() if "ERROR: " in line]
-    if not said:
-        said = [line for line in output.splitlines() if line.strip()] or ["Meson does not say why"]
-    message = said[-1].strip()
+    _, is_error, said = output.rpartition("ERROR: ")
+    if is_error:
+        # It may go on in more lines, up to an empty one.
+        message = re.split(r"\n[ \t]*\n", said)[0].strip()
+    else:
+        message = (said.strip().splitlines() or ["Meson does not say why"])[-1].strip()
     if message.startswith("Unhandled python exception"):
         raised = re.findall(r"(?m)^(?:\w+\.)*\w+(?:Error|Exception)\b.*$", output)
         message = f"Meson fails: {raised[-1]}" if raised else message

@@ -25,6 +25,9 @@ def test_a_place_that_cannot_be_asked_is_an_error_of_its_own(maker: Maker, tmp_p
     maker.prefix("package/usr", "libaio-genuine")
     (tmp_path / "noise").write_bytes(b"\xff\x00[")
     (tmp_path / "cross").write_text("[binaries]\nc = 'no-such-cc'\n")
+    (tmp_path / "incomplete").write_text(
+        "[binaries]\nc = 'cc'\n[host_machine]\nsystem = 'linux'\ncpu_family = 'x'\ncpu = 'x'\n"
+    )
     compiler = tmp_path / "no compiler"
     compiler.write_text("#!/bin/sh\necho one >&2\necho two\nexit 3\n")
     compiler.chmod(0o755)
@@ -45,6 +48,7 @@ def test_a_place_that_cannot_be_asked_is_an_error_of_its_own(maker: Maker, tmp_p
         ("cross", str(tmp_path)): "is not a file",
         ("cross", f"{tmp_path}/noise"): "",
         ("cross", f"{tmp_path}/cross"): "no-such-cc",
+        ("cross", f"{tmp_path}/incomplete"): "but is missing {'endian'}",
         ("cc", "no-such-cc"): "there is no compiler 'no-such-cc' that can be run",
         ("cc", "cc '"): """the compiler "cc '" is no command: No closing quotation""",
         ("cc", ""): "there is no compiler '' that can be run",
