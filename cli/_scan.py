@@ -49,8 +49,9 @@ def _place(kind: Kind, metavar: str, help_: str) -> Callable[[_Function], _Funct
 @_place("cc", "CC", "A C compiler, with its arguments, and all that a build with it would find.")
 @click.option(
     "--symbols",
-    "file",
+    "tables",
     metavar="FILE",
+    multiple=True,
     help="Ask for the symbols in this table (TOML; - is the standard input).",
 )
 @click.option(
@@ -68,7 +69,7 @@ def _place(kind: Kind, metavar: str, help_: str) -> Callable[[_Function], _Funct
     help="Put before each macro's name (with --format macros); a C identifier.",
 )
 @click.pass_obj
-def command(places: list[Place], file: str | None, format_: str, macro_prefix: str) -> int:
+def command(places: list[Place], tables: tuple[str, ...], format_: str, macro_prefix: str) -> int:
     """Tell which symbols the headers of each place have, and why not.
 
     A place is a prefix, a sysroot, a cross file or a compiler; each is a column, in the order
@@ -78,8 +79,10 @@ def command(places: list[Place], file: str | None, format_: str, macro_prefix: s
     question. Needs Meson.
     """
     places = places or [Place("cc", os.environ.get("CC") or "cc")]
+    if len(tables) > 1:
+        raise click.UsageError(f"--symbols names one table, not {len(tables)}; put them together")
     _require_macros(format_, macro_prefix, places)
-    rows = None if file is None else _read_rows(file)
+    rows = _read_rows(tables[0]) if tables else None
     try:
         found = _run(places, rows)
     except ScanError as error:
@@ -105,6 +108,8 @@ def _require_macros(format_: str, macro_prefix: str, places: list[Place]) -> Non
 
 
 def _read_rows(file: str) -> tuple[Row, ...]:
+    if not file:
+        raise click.ClickException("the name of the table is empty; name a file, or - for stdin")
     try:
         return read_table(read_bytes(file, MAX_TABLE_BYTES))
     except OSError as error:

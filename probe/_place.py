@@ -171,6 +171,8 @@ def _pkg_config() -> Mapping[str, list[str]]:
 
 
 def _require(given: str, is_kind: Callable[[int], bool], kind: str, needed: int) -> Path:
+    if not given:
+        raise PlaceError(f"the name of the {kind} is empty")
     try:
         mode = os.stat(given).st_mode
     except OSError as error:

@@ -56,7 +56,7 @@ def read_table(data: bytes) -> tuple[Row, ...]:
     if len(data) > MAX_TABLE_BYTES:
         raise TableError(f"larger than {MAX_TABLE_BYTES} bytes (64 KiB); ask in several tables")
     try:
-        document = tomllib.loads(data.decode())
+        document = tomllib.loads(data.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         raise TableError(f"byte {error.start}: not UTF-8") from None
     except RecursionError:

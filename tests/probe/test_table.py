@@ -36,6 +36,10 @@ def test_a_row_is_read_as_it_stands() -> None:
     assert read_table(table(GOOD, other)) == (Row(**GOOD), Row("a.h", "bool", "c"))
 
 
+def test_the_mark_that_some_editors_begin_a_file_with_is_passed_over() -> None:
+    assert read_table(b"\xef\xbb\xbf" + table(GOOD)) == (Row(**GOOD),)
+
+
 @pytest.mark.parametrize("key", GOOD)
 @pytest.mark.parametrize(
     ("value", "message"),
