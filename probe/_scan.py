@@ -28,6 +28,8 @@ from fuaio.probe._table import Row
 
 # A place keeps one processor busy.
 _AT_ONCE = 2
+# Generous for a slow machine, but not for ever: a header may include a FIFO.
+_PATIENCE_S, _PATIENCE_PER_ROW_S = 300.0, 2.0
 _OLDEST_MESON = (1, 7)
 _PROJECT = """\
 project('scan', version: '{version}', meson_version: '>=1.7', default_options: ['c_std=gnu11'])
@@ -128,7 +130,15 @@ async def _configure(
     shutil.move(source / "symbols/meson_options.txt", source)
     crosses = [word for file in question.cross_files for word in ("--cross-file", str(file))]
     command = [*meson, "setup", "--backend=none", *crosses, str(build), str(source)]
-    code, output = await run_child(command, folder, question.environment)
+    patience_s = _PATIENCE_S + _PATIENCE_PER_ROW_S * len(rows or ())
+    try:
+        async with asyncio.timeout(patience_s):
+            code, output = await run_child(command, folder, question.environment)
+    except TimeoutError:
+        raise PlaceError(
+            f"no answer within {patience_s:.0f} s; does a header include what never ends, "
+            "as a FIFO or a device?"
+        ) from None
     if code != 0:
         if os.strerror(errno.ENOSPC) in output:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -262,6 +262,19 @@ def test_a_folder_that_is_full_to_meson_is_named_too(tmp_path: Path) -> None:
     assert done.stderr.endswith(": No space left on device; set TMPDIR to a folder with room\n")
 
 
+def test_a_meson_that_never_ends_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    compiler = tmp_path / "cc"
+    # Started by Meson, not by us.
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && exec sleep 1000; exec cc "$@"\n')
+    compiler.chmod(0o755)
+    done = scan_after(
+        "import fuaio.probe._scan as module; module._PATIENCE_S = 0.5", CC=str(compiler)
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"fuaio scan: cc:{compiler}: no answer within 0 s; does a header")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_failure_of_our_own_is_told_as_itself() -> None:
     fail = (
         "import fuaio.probe._scan as module\n"
