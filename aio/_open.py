@@ -1,4 +1,4 @@
-"""`open_file`, and its steps: from a path to a file on the engine that suits it."""
+"""`open_file`: from a path to a `File` on the engine that suits it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,11 @@ from fuaio.aio._queue import Queue, close_left_over
 if TYPE_CHECKING:
     from fuaio.aio._core import CData
 
-__all__ = [
-    "Opened",
-    "Path",
-    "ask",
-    "begin",
-    "check_arguments",
-    "open_any",
-    "open_file",
-    "queue_for",
-    "undo",
-]
+__all__ = ["open_file"]
 
 _log = logging.getLogger("fuaio")
 
-Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+_Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _MODES = {
     "r": os.O_RDONLY,
@@ -44,16 +34,14 @@ _NO_OFFSETS = "neither a regular file nor a block device"
 _DEPTH_MOST = 32767  # io_uring takes 32768 entries, and one is the flush's
 
 
-class Opened(NamedTuple):
-    """A descriptor, its name, and whether opening it has made the file."""
-
+class _Opened(NamedTuple):
     fd: int
     name: str
     created: bool
 
 
 def open_file(
-    path: Path | int,
+    path: _Path | int,
     mode: str = "r",
     *,
     engine: str = "auto",
@@ -79,41 +67,29 @@ def open_file(
             with which Linux appends whatever the offset.
         OSError: The kernel's; ``EINVAL`` where the file system has no ``O_DIRECT``.
     """
-    flags = check_arguments(mode, engine, depth)
+    flags = _check(mode, engine, depth)
     close_left_over()
-    made = None
-    opened = open_any(path, flags, direct)
+    queue = None
+    opened = (
+        _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
+    )
     try:
-        facts = ask(opened)
-        made = queue_for(engine, opened.fd, depth, facts)
-        begin(opened, facts, flags, mode)
+        facts = _ask(opened)
+        queue, engine = _queue_for(engine, opened.fd, depth, facts)
+        if mode.startswith("w") and not facts.block_device:
+            os.ftruncate(opened.fd, 0)
+        if flags & os.O_CREAT:
+            _sync_with_folder(opened)
     except BaseException:
-        made = None  # with its last reference the engine is closed; the descriptor is still ours
-        undo(opened)
+        queue = None  # with its last reference the engine is closed; the descriptor is still ours
+        os.close(opened.fd)
+        if opened.created:
+            os.unlink(opened.name)
         raise
-    queue, engine = made
     return File(Queue(queue, opened.fd, opened.name), engine, facts, direct=direct)
 
 
-def open_any(path: Path | int, flags: int, direct: bool) -> Opened:
-    return _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
-
-
-def begin(opened: Opened, facts: CData, flags: int, mode: str) -> None:
-    """Empty the file and make its name durable, as the mode asks."""
-    if mode.startswith("w") and not facts.block_device:
-        os.ftruncate(opened.fd, 0)
-    if flags & os.O_CREAT:
-        _sync_with_folder(opened)
-
-
-def undo(opened: Opened) -> None:
-    os.close(opened.fd)
-    if opened.created:
-        os.unlink(opened.name)
-
-
-def check_arguments(mode: str, engine: str, depth: int) -> int:
+def _check(mode: str, engine: str, depth: int) -> int:
     plain = mode.replace("b", "", 1)
     if plain not in _MODES:
         append = (
@@ -129,7 +105,7 @@ def check_arguments(mode: str, engine: str, depth: int) -> int:
     return _MODES[plain]
 
 
-def _open(path: Path, flags: int, direct: bool) -> Opened:
+def _open(path: _Path, flags: int, direct: bool) -> _Opened:
     name = os.fsdecode(path)
     _refuse_what_has_no_offsets(name)
     flags |= os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
@@ -143,7 +119,7 @@ def _open(path: Path, flags: int, direct: bool) -> Opened:
         if direct and error.errno == errno.EINVAL:
             error.strerror = "the file system has no O_DIRECT; open it with direct=False"
         raise
-    return Opened(fd, name, created)
+    return _Opened(fd, name, created)
 
 
 def _refuse_what_has_no_offsets(name: str) -> None:
@@ -177,7 +153,7 @@ def _reopen_direct(fd: int, name: str, flags: int) -> int:
         os.close(fd)
 
 
-def _duplicate(fd: int, flags: int, direct: bool) -> Opened:
+def _duplicate(fd: int, flags: int, direct: bool) -> _Opened:
     has = fcntl.fcntl(fd, fcntl.F_GETFL)
     if flags & os.O_CREAT:
         raise ValueError(f"descriptor {fd} is open already; use mode r or r+")
@@ -193,10 +169,10 @@ def _duplicate(fd: int, flags: int, direct: bool) -> Opened:
             f"descriptor {fd} was opened {'with' if has & os.O_DIRECT else 'without'} O_DIRECT; "
             f"say direct={bool(has & os.O_DIRECT)}"
         )
-    return Opened(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0), f"descriptor {fd}", created=False)
+    return _Opened(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0), f"descriptor {fd}", created=False)
 
 
-def ask(opened: Opened) -> CData:
+def _ask(opened: _Opened) -> CData:
     facts: CData = ffi.new("struct fuaio_file_facts *")
     code = -lib.fuaio_file_ask(opened.fd, facts)
     if code == errno.ESPIPE:
@@ -206,16 +182,14 @@ def ask(opened: Opened) -> CData:
     return facts
 
 
-def queue_for(
-    engine: str, fd: int, depth: int, facts: CData, event_fd: int = -1
-) -> tuple[CData, str]:
+def _queue_for(engine: str, fd: int, depth: int, facts: CData) -> tuple[CData, str]:
     if engine != "auto":
-        queue = new_queue(engine, fd=fd, depth=depth, facts=facts, event_fd=event_fd)
+        queue = new_queue(engine, fd=fd, depth=depth, facts=facts)
         if isinstance(queue, Refusal):
             raise EngineUnavailableError(engine, queue.cause, queue.message, queue.errno)
         return queue, engine
     for name in sorted(_suiting(facts), key=lambda name: not is_native(name)):
-        queue = new_queue(name, fd=fd, depth=depth, facts=facts, event_fd=event_fd)
+        queue = new_queue(name, fd=fd, depth=depth, facts=facts)
         if not isinstance(queue, Refusal):
             _log.debug("descriptor %d: engine %s", fd, name)
             return queue, name
@@ -228,7 +202,7 @@ def _suiting(facts: CData) -> list[str]:
     return [name for name in ENGINES if not (name == "linux_aio" and facts.page_cache)]
 
 
-def _sync_with_folder(opened: Opened) -> None:
+def _sync_with_folder(opened: _Opened) -> None:
     os.fsync(opened.fd)
     folder = os.open(
         os.path.dirname(os.path.realpath(opened.name)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -9,10 +9,9 @@ static bool threads_has_fua(void)
 	return true;
 }
 
-static int threads_open(void **engine, unsigned slots, bool one_thread)
+static int threads_open(void **engine, unsigned slots)
 {
 	(void)slots;
-	(void)one_thread;
 	*engine = NULL;
 	return 0;
 }
