@@ -240,4 +240,4 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             break
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing tells that the process is gone: it is not our child

@@ -142,7 +142,7 @@ def test_nothing_runs_on_after_a_signal_to(whom: str, number: int, folder: Path)
     deadline = time.monotonic() + END_LIMIT_S
     while running(mark):
         assert time.monotonic() < deadline, f"still there: {running(mark)}"
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks at /proc, which tells nobody of an end
 
 
 def running(mark: str) -> list[str]:

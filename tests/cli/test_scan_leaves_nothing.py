@@ -141,7 +141,7 @@ def test_a_scan_that_is_ended_takes_everything_with_it(
     assert not list(temporary.iterdir())
     # What is killed needs a moment to go; what is not stays until pytest's time limit.
     while commands_that_name(str(tmp_path / "cc")) or commands_that_name(str(temporary)):
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks at /proc
 
 
 def test_a_scan_that_ends_leaves_nothing_behind(maker: Maker, tmp_path: Path) -> None:

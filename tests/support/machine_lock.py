@@ -101,7 +101,7 @@ class MachineLock:
         """Hold it, alone if *exclusive*; waits for whoever stands in the way."""
         if self._descriptors:
             while not self._taken(exclusive=exclusive):
-                time.sleep(LEAVE_GATE_S)
+                time.sleep(LEAVE_GATE_S)  # so that who waits at the gate gets through
         before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = ""
         self.is_held, self.is_exclusive = True, exclusive
@@ -132,7 +132,7 @@ class MachineLock:
                 except BlockingIOError:
                     if time.monotonic() >= limit:
                         return False
-                time.sleep(LOOK_AGAIN_S)
+                time.sleep(LOOK_AGAIN_S)  # flock itself has no time limit
         finally:
             fcntl.flock(gate, fcntl.LOCK_UN)
 
