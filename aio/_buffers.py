@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fuaio.aio._core import CData
 
-__all__ = ["aligned_buffer", "exported_all", "release"]
+__all__ = ["address_of", "aligned_buffer", "exported", "exported_all", "place_of", "release"]
 
 
 def aligned_buffer(length: int) -> mmap.mmap:
@@ -34,7 +34,7 @@ def aligned_buffer(length: int) -> mmap.mmap:
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def _exported(data: Buffer, *, writable: bool = False) -> CData:
+def exported(data: Buffer, *, writable: bool = False) -> CData:
     """Export *data* to C: it can be neither resized nor freed until the result is released.
 
     Raises:
@@ -53,11 +53,22 @@ def exported_all(buffers: Iterable[Buffer], *, writable: bool) -> tuple[CData, .
     held: list[CData] = []
     try:
         for buffer in buffers:
-            held.append(_exported(buffer, writable=writable))
+            held.append(exported(buffer, writable=writable))
     except BaseException:
         release(held)
         raise
     return tuple(held)
+
+
+def address_of(memory: CData) -> int:
+    """Return where *memory* lies, a multiple of what O_DIRECT asks or not."""
+    return int(ffi.cast("uintptr_t", memory))
+
+
+def place_of(data: Buffer) -> tuple[int, int]:
+    """Return the address and the length of *data*, in bytes."""
+    with exported(data) as memory:
+        return address_of(memory), len(memory)
 
 
 def release(held: Iterable[CData]) -> None:

@@ -111,8 +111,12 @@ def available() -> Available:
     return Available(tuple(sorted(works, key=lambda engine: not is_native(engine))), why_not)
 
 
-def new_queue(engine: str, *, fd: int, depth: int, facts: CData | None = None) -> CData | Refusal:
+def new_queue(
+    engine: str, *, fd: int, depth: int, facts: CData | None = None, event_fd: int = -1
+) -> CData | Refusal:
     """Open a C queue of *engine* on *fd* and return its holder, or the `Refusal`.
+
+    With *event_fd* it is for an event loop: used by this thread alone, which never waits in it.
 
     ``holder[0]`` is the queue. With the last reference to the holder its engine is closed, if it
     was not before, and its memory freed; *fd* stays the caller's until the queue is closed.
@@ -122,6 +126,9 @@ def new_queue(engine: str, *, fd: int, depth: int, facts: CData | None = None) -
         "struct fuaio_queue_options *",
         {
             "ops": operations(engine),
+            "one_thread": event_fd >= 0,
+            "has_event_fd": event_fd >= 0,
+            "event_fd": event_fd,
             "fd": fd,
             "depth": depth,
             "memory_align": facts.memory_align if facts else 1,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["AlignmentError", "ClosedError", "DurabilityError", "EngineUnavailableError"]
+__all__ = [
+    "AlignmentError",
+    "BatchError",
+    "ClosedError",
+    "DurabilityError",
+    "EngineUnavailableError",
+]
 
 
 class AlignmentError(ValueError):
@@ -10,6 +16,25 @@ class AlignmentError(ValueError):
 
     The message names which, what was asked and what is needed. Nothing was submitted.
     """
+
+
+class BatchError(OSError):
+    """Some requests of a batch failed; all others were done, those asked to be durable are.
+
+    ``errno`` is that of the first that failed, 0 where it was no answer of the kernel.
+
+    Attributes:
+        failures: By the number of the request in the batch, what it alone would have raised.
+    """
+
+    def __init__(self, failures: dict[int, Exception], count: int, name: str) -> None:
+        number, first = next(iter(failures.items()))
+        self.failures = failures
+        super().__init__(
+            getattr(first, "errno", None) or 0,
+            f"{len(failures)} of {count} requests failed, the first is number {number}: {first}",
+            name,
+        )
 
 
 class ClosedError(ValueError):

@@ -2,103 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sys
 import warnings
-from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from fuaio.aio._buffers import aligned_buffer, exported_all
+from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
+from fuaio.aio._batch import check_all_done, durable_number, make_pieces
+from fuaio.aio._buffers import address_of, aligned_buffer, exported, exported_all, place_of
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from typing_extensions import Buffer
 
-    from fuaio.aio._core import CData
-    from fuaio.aio._queue import Queue
+    from fuaio.aio._batch import Buffers
+    from fuaio.aio._queue import Batch
 
-__all__ = ["File", "Fua"]
-
-
-_BLKGETSIZE64 = 0x80081272  # Linux uapi/linux/fs.h, for 64-bit
+__all__ = ["File"]
 
 
-class Fua(StrEnum):
-    """How a `File` makes a write with ``fua=True`` durable; not what reaches the medium."""
-
-    NATIVE = "native"
-    """One request that carries ``RWF_DSYNC``."""
-
-    EMULATED = "emulated"
-    """A write and then a flush; concurrent writes share flushes."""
-
-    NONE = "none"
-    """In vain: tmpfs and ramfs hold nothing that outlives a power cut."""
-
-
-class File:
+class File(BaseFile):
     """An open file or block device. Made by `open_file`; may be used from several threads.
 
     A child made by fork gets `ClosedError` from everything but `close`.
     """
-
-    _closed = True  # until it is whole: nothing to close if a signal ends its making
-
-    def __init__(self, queue: Queue, engine: str, facts: CData, *, direct: bool) -> None:
-        self._queue = queue
-        self._engine = engine
-        self._facts = facts
-        self._direct = direct
-        self._closed = False
-
-    @property
-    def engine(self) -> str:
-        """``io_uring``, ``linux_aio`` or ``threads``."""
-        return self._engine
-
-    @property
-    def can_fua(self) -> Fua:
-        """How this file makes a write with ``fua=True`` durable."""
-        if self._facts.memory_only:
-            return Fua.NONE
-        return Fua.NATIVE if self.supported_write_flags else Fua.EMULATED
-
-    @property
-    def supported_write_flags(self) -> int:
-        """The RWF_ flags that writes here can carry to the kernel: ``os.RWF_DSYNC`` or 0."""
-        return self._queue.write_flags
-
-    @property
-    def memory_align(self) -> int:
-        """What the address of a buffer must be a multiple of, in bytes; 1 without ``O_DIRECT``."""
-        return int(self._facts.memory_align)
-
-    @property
-    def offset_align(self) -> int:
-        """What offsets and lengths must be multiples of, in bytes; 1 without ``O_DIRECT``."""
-        return int(self._facts.offset_align)
-
-    @property
-    def size(self) -> int:
-        """The size now, in bytes; of a block device its capacity."""
-        if self._facts.block_device:
-            answer = fcntl.ioctl(self._queue.fd, _BLKGETSIZE64, bytes(8))
-            return int.from_bytes(answer, sys.byteorder)
-        return os.fstat(self._queue.fd).st_size
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def fileno(self) -> int:
-        """Return the descriptor, which stays this object's to close."""
-        return self._queue.fd
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return *length* bytes from *offset*; fewer only at the end of the file.
@@ -131,11 +60,11 @@ class File:
             AlignmentError: Something is not aligned; nothing was submitted.
             OSError: The kernel's.
         """
-        return self._transfer(lib.FUAIO_READ, [buffer], offset, fua=False)
+        return self._transfer(READ, buffer, offset, fua=False)
 
     def preadv(self, buffers: Iterable[Buffer], offset: int) -> int:
         """Fill *buffers* in turn, as `pread_into` does one, with one request where it fits."""
-        return self._transfer(lib.FUAIO_READ, buffers, offset, fua=False)
+        return self._transfer_all(READ, buffers, offset, fua=False)
 
     def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> int:
         """Write *data* at *offset*; with *fua*, return only once it is durable.
@@ -165,7 +94,7 @@ class File:
         Source:
             pwritev2(2), RWF_DSYNC.
         """
-        return self._transfer(lib.FUAIO_WRITE, [data], offset, fua=fua)
+        return self._transfer(WRITE, data, offset, fua=fua)
 
     def pwritev(self, buffers: Iterable[Buffer], offset: int, *, fua: bool = False) -> int:
         """Write *buffers* one after the other at *offset*, as `pwrite` does one.
@@ -173,7 +102,51 @@ class File:
         One request with the whole list; split where it is longer than 1024 buffers or
         0x7ffff000 bytes. With *fua* the call returns once all of it is durable.
         """
-        return self._transfer(lib.FUAIO_WRITE, buffers, offset, fua=fua)
+        return self._transfer_all(WRITE, buffers, offset, fua=fua)
+
+    def write_batch(
+        self,
+        offsets: Sequence[int],
+        buffers: Buffers,
+        *,
+        durable: Literal["fua", "flush"] | None = "fua",
+    ) -> int:
+        """Write each of *buffers* at its offset; return once all are durable, as *durable* says.
+
+        As many are in flight at once as the file was opened with (*depth*); each that is done
+        makes room for the next, without a turn through Python. Their order is not promised: of
+        writes that overlap either may be the last. The threads engine takes one at a time.
+
+        The engine reads the buffers in place until the call returns: do not change them. If a
+        signal handler raises (Ctrl-C), no more is begun; what was may still happen.
+
+        Args:
+            offsets: Bytes from the start of the file, one for each buffer. An ``array("q")`` is
+                the quickest.
+            buffers: A list or tuple of buffers, as `pwrite` takes one; or a single buffer, which
+                is cut into as many equal blocks as there are offsets.
+            durable: ``fua``: each write as `pwrite` does with *fua*. ``flush``: plain writes,
+                and one flush for as many as were in flight at once. None: not durable.
+
+        Returns:
+            The number of bytes written: all of *buffers*.
+
+        Raises:
+            BatchError: Some failed; ``failures`` tells which, all others are as asked. A group
+                whose flush failed fails as a whole, and what follows it.
+            AlignmentError: Something is not aligned; nothing was submitted.
+            ValueError: No or different numbers of offsets and buffers; nothing was submitted.
+        """
+        return self._run_batch(WRITE, durable_number(durable), offsets, buffers).length
+
+    def read_batch(self, offsets: Sequence[int], buffers: Buffers) -> list[int]:
+        """Read into each of *buffers* from its offset, as `write_batch` writes.
+
+        Returns:
+            For each the number of bytes read; fewer than its length only at the end of the file.
+        """
+        batch = self._run_batch(READ, lib.FUAIO_PLAIN, offsets, buffers)
+        return [outcome.bytes for outcome in batch.outcomes]
 
     def flush(self, *, metadata: bool = False) -> None:
         """Make every write that completed before this call durable.
@@ -221,16 +194,24 @@ class File:
             self._closed = True
             self._queue.leave_over()
 
-    def __repr__(self) -> str:
-        """Name, engine and state."""
-        state = "closed" if self._closed else f"direct={self._direct}"
-        return f"<fuaio.aio.File {self._queue.name} {self._engine} {state}>"
+    def _transfer(self, op: int, data: Buffer, offset: int, *, fua: bool) -> int:
+        if offset < 0:
+            raise ValueError(NEGATIVE.format(offset))
+        memory = exported(data, writable=op == READ)
+        if not len(memory):  # not its truth: that is the pointer's
+            self._queue.check_open()
+            return 0
+        done = self._queue.run_once(op, fua, offset, memory)
+        if done is None:
+            self._queue.check_open()
+            raise AlignmentError(self._misalignment([place_of(data)], offset))
+        return done
 
-    def _transfer(self, op: int, buffers: Iterable[Buffer], offset: int, *, fua: bool) -> int:
+    def _transfer_all(self, op: int, buffers: Iterable[Buffer], offset: int, *, fua: bool) -> int:
         self._queue.check_open()
         if offset < 0:
-            raise ValueError(f"offset {offset} is negative; count from the start of the file")
-        held = exported_all(buffers, writable=op == lib.FUAIO_READ)
+            raise ValueError(NEGATIVE.format(offset))
+        held = exported_all(buffers, writable=op == READ)
         if not any(map(len, held)):
             return 0
         iov = ffi.new("struct iovec[]", len(held))
@@ -238,22 +219,21 @@ class File:
             slot.iov_base, slot.iov_len = memory, len(memory)
         done = self._queue.run(op, fua, offset, iov, len(held), held)
         if done is None:
-            raise AlignmentError(self._misalignment(iov, offset))
+            places = [(address_of(slot.iov_base), slot.iov_len) for slot in iov]
+            raise AlignmentError(self._misalignment(places, offset))
         return done
 
-    def _misalignment(self, iov: CData, offset: int) -> str:
-        memory, step = self.memory_align, self.offset_align
-        needed = f"O_DIRECT on {self._queue.name} needs"
-        if offset % step:
-            return f"offset {offset}: {needed} a multiple of {step} bytes"
-        for number in range(len(iov)):
-            slot = iov[number]
-            address, length = int(ffi.cast("uintptr_t", slot.iov_base)), slot.iov_len
-            if length % step:
-                return f"length {length} of buffer {number}: {needed} a multiple of {step} bytes"
-            if address % memory:
-                return (
-                    f"address {address:#x} of buffer {number}: {needed} a multiple of {memory} "
-                    "bytes; aligned_buffer() gives such memory"
-                )
-        return f"{needed} aligned requests"
+    def _run_batch(
+        self,
+        op: int,
+        durable: int,
+        offsets: Sequence[int],
+        buffers: Buffers,
+    ) -> Batch:
+        self._queue.check_open()
+        pieces = make_pieces(offsets, buffers, writable=op == READ)
+        batch = self._queue.run_batch(op, durable, pieces)
+        if isinstance(batch, int):
+            raise self._piece_refused(batch, pieces)
+        check_all_done(batch, self._queue.name)
+        return batch

@@ -1,4 +1,4 @@
-"""`open_file`: from a path to a `File` on the engine that suits it."""
+"""`open_file`, and its steps: from a path to a file on the engine that suits it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,21 @@ from fuaio.aio._queue import Queue, close_left_over
 if TYPE_CHECKING:
     from fuaio.aio._core import CData
 
-__all__ = ["open_file"]
+__all__ = [
+    "Opened",
+    "Path",
+    "ask",
+    "begin",
+    "check_arguments",
+    "open_any",
+    "open_file",
+    "queue_for",
+    "undo",
+]
 
 _log = logging.getLogger("fuaio")
 
-_Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _MODES = {
     "r": os.O_RDONLY,
@@ -34,14 +44,16 @@ _NO_OFFSETS = "neither a regular file nor a block device"
 _DEPTH_MOST = 32767  # io_uring takes 32768 entries, and one is the flush's
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
+    """A descriptor, its name, and whether opening it has made the file."""
+
     fd: int
     name: str
     created: bool
 
 
 def open_file(
-    path: _Path | int,
+    path: Path | int,
     mode: str = "r",
     *,
     engine: str = "auto",
@@ -67,29 +79,41 @@ def open_file(
             with which Linux appends whatever the offset.
         OSError: The kernel's; ``EINVAL`` where the file system has no ``O_DIRECT``.
     """
-    flags = _check(mode, engine, depth)
+    flags = check_arguments(mode, engine, depth)
     close_left_over()
-    queue = None
-    opened = (
-        _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
-    )
+    made = None
+    opened = open_any(path, flags, direct)
     try:
-        facts = _ask(opened)
-        queue, engine = _queue_for(engine, opened.fd, depth, facts)
-        if mode.startswith("w") and not facts.block_device:
-            os.ftruncate(opened.fd, 0)
-        if flags & os.O_CREAT:
-            _sync_with_folder(opened)
+        facts = ask(opened)
+        made = queue_for(engine, opened.fd, depth, facts)
+        begin(opened, facts, flags, mode)
     except BaseException:
-        queue = None  # with its last reference the engine is closed; the descriptor is still ours
-        os.close(opened.fd)
-        if opened.created:
-            os.unlink(opened.name)
+        made = None  # with its last reference the engine is closed; the descriptor is still ours
+        undo(opened)
         raise
+    queue, engine = made
     return File(Queue(queue, opened.fd, opened.name), engine, facts, direct=direct)
 
 
-def _check(mode: str, engine: str, depth: int) -> int:
+def open_any(path: Path | int, flags: int, direct: bool) -> Opened:
+    return _duplicate(path, flags, direct) if isinstance(path, int) else _open(path, flags, direct)
+
+
+def begin(opened: Opened, facts: CData, flags: int, mode: str) -> None:
+    """Empty the file and make its name durable, as the mode asks."""
+    if mode.startswith("w") and not facts.block_device:
+        os.ftruncate(opened.fd, 0)
+    if flags & os.O_CREAT:
+        _sync_with_folder(opened)
+
+
+def undo(opened: Opened) -> None:
+    os.close(opened.fd)
+    if opened.created:
+        os.unlink(opened.name)
+
+
+def check_arguments(mode: str, engine: str, depth: int) -> int:
     plain = mode.replace("b", "", 1)
     if plain not in _MODES:
         append = (
@@ -105,7 +129,7 @@ def _check(mode: str, engine: str, depth: int) -> int:
     return _MODES[plain]
 
 
-def _open(path: _Path, flags: int, direct: bool) -> _Opened:
+def _open(path: Path, flags: int, direct: bool) -> Opened:
     name = os.fsdecode(path)
     _refuse_what_has_no_offsets(name)
     flags |= os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
@@ -119,7 +143,7 @@ def _open(path: _Path, flags: int, direct: bool) -> _Opened:
         if direct and error.errno == errno.EINVAL:
             error.strerror = "the file system has no O_DIRECT; open it with direct=False"
         raise
-    return _Opened(fd, name, created)
+    return Opened(fd, name, created)
 
 
 def _refuse_what_has_no_offsets(name: str) -> None:
@@ -153,7 +177,7 @@ def _reopen_direct(fd: int, name: str, flags: int) -> int:
         os.close(fd)
 
 
-def _duplicate(fd: int, flags: int, direct: bool) -> _Opened:
+def _duplicate(fd: int, flags: int, direct: bool) -> Opened:
     has = fcntl.fcntl(fd, fcntl.F_GETFL)
     if flags & os.O_CREAT:
         raise ValueError(f"descriptor {fd} is open already; use mode r or r+")
@@ -169,10 +193,10 @@ def _duplicate(fd: int, flags: int, direct: bool) -> _Opened:
             f"descriptor {fd} was opened {'with' if has & os.O_DIRECT else 'without'} O_DIRECT; "
             f"say direct={bool(has & os.O_DIRECT)}"
         )
-    return _Opened(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0), f"descriptor {fd}", created=False)
+    return Opened(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0), f"descriptor {fd}", created=False)
 
 
-def _ask(opened: _Opened) -> CData:
+def ask(opened: Opened) -> CData:
     facts: CData = ffi.new("struct fuaio_file_facts *")
     code = -lib.fuaio_file_ask(opened.fd, facts)
     if code == errno.ESPIPE:
@@ -182,14 +206,16 @@ def _ask(opened: _Opened) -> CData:
     return facts
 
 
-def _queue_for(engine: str, fd: int, depth: int, facts: CData) -> tuple[CData, str]:
+def queue_for(
+    engine: str, fd: int, depth: int, facts: CData, event_fd: int = -1
+) -> tuple[CData, str]:
     if engine != "auto":
-        queue = new_queue(engine, fd=fd, depth=depth, facts=facts)
+        queue = new_queue(engine, fd=fd, depth=depth, facts=facts, event_fd=event_fd)
         if isinstance(queue, Refusal):
             raise EngineUnavailableError(engine, queue.cause, queue.message, queue.errno)
         return queue, engine
     for name in sorted(_suiting(facts), key=lambda name: not is_native(name)):
-        queue = new_queue(name, fd=fd, depth=depth, facts=facts)
+        queue = new_queue(name, fd=fd, depth=depth, facts=facts, event_fd=event_fd)
         if not isinstance(queue, Refusal):
             _log.debug("descriptor %d: engine %s", fd, name)
             return queue, name
@@ -202,7 +228,7 @@ def _suiting(facts: CData) -> list[str]:
     return [name for name in ENGINES if not (name == "linux_aio" and facts.page_cache)]
 
 
-def _sync_with_folder(opened: _Opened) -> None:
+def _sync_with_folder(opened: Opened) -> None:
     os.fsync(opened.fd)
     folder = os.open(
         os.path.dirname(os.path.realpath(opened.name)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

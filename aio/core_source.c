@@ -2,6 +2,7 @@
 #include <sys/uio.h>
 
 #include "file.h"
+#include "process.h"
 #include "queue.h"
 
 /* cffi's destructor: what fuaio_queue_open has put there, if it came so far. */

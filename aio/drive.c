@@ -4,46 +4,67 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "process.h"
 #include "queue_state.h"
 
 enum {
 	SLICE_MS = 100,    /* no wait is longer, so that Python sees signals */
 	REAP_BATCH = 64,
-	MOST_STEPS = 256,  /* for others, before Python sees signals */
+	TURN_MS = 1,       /* then a loop serves others before it comes back */
 	PAUSE_NS = 100000, /* before the next try where nothing is in flight that one could wait for */
 };
 
 /* ---- sleeping and waking ---- */
 
-static int sleep_slice(struct fuaio_queue *q, pthread_cond_t *woken)
+static struct timespec end_in(long ms)
 {
 	struct timespec end;
 
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_nsec += SLICE_MS * 1000000L;
+	end.tv_nsec += ms * 1000000L;
 	end.tv_sec += end.tv_nsec / 1000000000L;
 	end.tv_nsec %= 1000000000L;
+	return end;
+}
+
+struct timespec fuaio_drive_slice_end(void)
+{
+	return end_in(SLICE_MS);
+}
+
+bool fuaio_drive_is_past(const struct timespec *end)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > end->tv_sec || (now.tv_sec == end->tv_sec && now.tv_nsec >= end->tv_nsec);
+}
+
+static int sleep_slice(struct fuaio_queue *q, pthread_cond_t *woken)
+{
+	struct timespec end = fuaio_drive_slice_end();
+
 	return pthread_cond_timedwait(woken, &q->lock, &end) ? -EINTR : 0;
 }
 
-static int sleep_on_request(struct fuaio_queue *q, struct fuaio_request *request)
+static int sleep_until_woken(struct fuaio_queue *q, struct fuaio_waiter *waiter)
 {
 	int rc;
 
-	request->sleep_before = NULL;
-	request->sleep_after = q->sleepers;
+	waiter->before = NULL;
+	waiter->after = q->sleepers;
 	if (q->sleepers)
-		q->sleepers->sleep_before = request;
-	q->sleepers = request;
-	request->asleep = true;
-	rc = sleep_slice(q, &request->woken);
-	request->asleep = false;
-	if (request->sleep_before)
-		request->sleep_before->sleep_after = request->sleep_after;
+		q->sleepers->before = waiter;
+	q->sleepers = waiter;
+	waiter->asleep = true;
+	rc = sleep_slice(q, &waiter->woken);
+	waiter->asleep = false;
+	if (waiter->before)
+		waiter->before->after = waiter->after;
 	else
-		q->sleepers = request->sleep_after;
-	if (request->sleep_after)
-		request->sleep_after->sleep_before = request->sleep_before;
+		q->sleepers = waiter->after;
+	if (waiter->after)
+		waiter->after->before = waiter->before;
 	return rc;
 }
 
@@ -59,16 +80,26 @@ static bool can_submit(struct fuaio_queue *q)
 	return (q->queued.first && fuaio_rules_can_take(q)) || (unsubmitted(q) && !q->stalled);
 }
 
+static void wake_first(const struct fuaio_list *list)
+{
+	const struct fuaio_request *r = list->first;
+
+	while (r && !r->waiter->asleep)
+		r = r->next;
+	if (r)
+		pthread_cond_signal(&r->waiter->woken);
+}
+
 /* Whoever leaves wakes one that can go on. Where requests run in their own threads only that
  * thread can begin one; otherwise any thread can take any step. */
 static void wake_next(struct fuaio_queue *q)
 {
 	if (q->options.ops->run) {
-		if (q->queued.first && fuaio_rules_can_take(q))
-			pthread_cond_signal(&q->queued.first->woken);
+		if (fuaio_rules_can_take(q))
+			wake_first(&q->queued);
 		if (fuaio_rules_flush_due(q))
-			pthread_cond_signal(&q->promised.first->woken);
-	} else if (q->sleepers && (!q->reaping || can_submit(q))) {
+			wake_first(&q->promised);
+	} else if (q->sleepers && (!q->reaping || can_submit(q) || fuaio_rules_flush_due(q))) {
 		pthread_cond_signal(&q->sleepers->woken);
 	}
 	if (q->closing)
@@ -139,14 +170,26 @@ static void after_partial_submit(struct fuaio_queue *q, int rc)
 	}
 }
 
-static int reap(struct fuaio_queue *q, unsigned wait_ms)
+/* No more than will come, and one where others are inside, who may wait for that one. Who comes
+ * later waits until these have come, or for the slice. */
+static unsigned at_most(const struct fuaio_queue *q, unsigned wanted, unsigned in_kernel)
 {
+	if (wanted > in_kernel)
+		wanted = in_kernel;
+	if (wanted > REAP_BATCH)
+		wanted = REAP_BATCH;
+	return q->users > 1 || !wanted ? 1 : wanted;
+}
+
+static int reap(struct fuaio_queue *q, unsigned wait_ms, unsigned wanted)
+{
+	unsigned wait_for = at_most(q, wanted, fuaio_rules_slots_taken(q) - unsubmitted(q));
 	struct fuaio_completion answers[REAP_BATCH];
 	int count;
 
 	q->reaping = true;
 	pthread_mutex_unlock(&q->lock);
-	count = q->options.ops->reap(q->engine, answers, REAP_BATCH, wait_ms);
+	count = q->options.ops->reap(q->engine, answers, REAP_BATCH, wait_ms, wait_for);
 	pthread_mutex_lock(&q->lock);
 	q->reaping = false;
 	q->stalled = false;
@@ -159,15 +202,17 @@ static int reap(struct fuaio_queue *q, unsigned wait_ms)
 
 /* Where one call can also wait, it takes the reaper's part instead of the submitter's: others
  * may submit beside it, since what it hands over stands in the ring until the kernel takes it. */
-static void submit(struct fuaio_queue *q, bool may_wait)
+/* `wanted`: completions to wait for, 0: none. */
+static void submit(struct fuaio_queue *q, unsigned wanted)
 {
-	bool waits = may_wait && q->options.ops->submit_waits && !q->reaping;
+	bool waits = wanted && q->options.ops->submit_waits && !q->reaping;
+	unsigned wait_for = at_most(q, wanted, fuaio_rules_slots_taken(q));
 	int rc;
 
 	*(waits ? &q->reaping : &q->submitting) = true;
 	q->submitters++;
 	pthread_mutex_unlock(&q->lock);
-	rc = q->options.ops->submit(q->engine, waits ? SLICE_MS : 0);
+	rc = q->options.ops->submit(q->engine, waits ? SLICE_MS : 0, wait_for);
 	pthread_mutex_lock(&q->lock);
 	q->submitters--;
 	if (!waits)
@@ -177,18 +222,18 @@ static void submit(struct fuaio_queue *q, bool may_wait)
 	else if (!q->submitting)
 		after_partial_submit(q, rc);
 	if (waits)
-		reap(q, 0); /* gives the part back */
+		reap(q, 0, 0); /* gives the part back */
 }
 
 /* True: something was handed over. */
-static bool submit_all(struct fuaio_queue *q, bool may_wait)
+static bool submit_all(struct fuaio_queue *q, unsigned wanted)
 {
 	if (q->submitting)
 		return false;
 	prepare_all(q);
 	if (!unsubmitted(q) || q->stalled)
 		return false;
-	submit(q, may_wait);
+	submit(q, wanted);
 	return true;
 }
 
@@ -205,46 +250,112 @@ static void flush_in_this_thread(struct fuaio_queue *q)
 	fuaio_rules_flush_done(q, rc);
 }
 
-/* -EINTR: there was nothing to do but to wait, and the slice is over. */
-static int step_together(struct fuaio_queue *q, struct fuaio_request *request)
+static int step_together(struct fuaio_queue *q, struct fuaio_waiter *waiter, unsigned wanted)
 {
-	if (submit_all(q, true))
+	if (submit_all(q, wanted))
 		return 0;
 	if (fuaio_rules_flush_due(q) && q->engine_cannot_flush) {
 		flush_in_this_thread(q);
 		return 0;
 	}
 	if (!q->reaping && fuaio_rules_slots_taken(q))
-		return reap(q, SLICE_MS);
-	return sleep_on_request(q, request);
+		return reap(q, SLICE_MS, wanted);
+	return sleep_until_woken(q, waiter);
 }
 
-static int step_alone(struct fuaio_queue *q, struct fuaio_request *request)
+/* Not where others that sleep were queued before it: a batch that goes round and round would
+ * otherwise take the only slot again before they are awake. */
+static bool is_its_turn(const struct fuaio_queue *q, const struct fuaio_request *request)
 {
-	struct fuaio_slot *slot;
+	unsigned room = q->options.writes_told ? 1 : q->free_count;
+
+	if (request->state != FUAIO_QUEUED || !fuaio_rules_can_take(q))
+		return false;
+	for (const struct fuaio_request *r = q->queued.first; r != request; r = r->next)
+		if (r->waiter->asleep && !--room)
+			return false;
+	return true;
+}
+
+/* Is there something of this thread's that waits for the flush, or is kept from its turn by it? */
+static bool needs_the_flush(const struct fuaio_queue *q, const struct fuaio_request *request)
+{
+	return request->state == FUAIO_PROMISED || (request->batch && request->batch->promised) ||
+	       q->options.writes_told;
+}
+
+static void run_alone(struct fuaio_queue *q, struct fuaio_request *request)
+{
+	struct fuaio_slot *slot = fuaio_rules_take(q, request);
 	int64_t result;
 
-	if (request->state == FUAIO_PROMISED && fuaio_rules_flush_due(q)) {
-		flush_in_this_thread(q);
-		return 0;
-	}
-	if (request->state != FUAIO_QUEUED || !fuaio_rules_can_take(q))
-		return sleep_on_request(q, request);
-	slot = fuaio_rules_take(q, request);
 	if (!slot)
-		return 0;
+		return;
+	wake_next(q); /* there may be room for more */
 	pthread_mutex_unlock(&q->lock);
 	result = q->options.ops->run(slot);
 	pthread_mutex_lock(&q->lock);
 	fuaio_rules_complete(q, slot, result);
-	return 0;
+	wake_next(q);
+}
+
+static int step_alone(struct fuaio_queue *q, struct fuaio_request *request)
+{
+	if (is_its_turn(q, request)) {
+		run_alone(q, request);
+		return 0;
+	}
+	if (fuaio_rules_flush_due(q) && needs_the_flush(q, request)) {
+		flush_in_this_thread(q);
+		wake_next(q);
+		return 0;
+	}
+	return sleep_until_woken(q, request->waiter);
+}
+
+int fuaio_drive_step(struct fuaio_queue *q, struct fuaio_request *own, struct fuaio_waiter *waiter,
+		     unsigned wanted)
+{
+	return q->options.ops->run ? step_alone(q, own) : step_together(q, waiter, wanted);
+}
+
+bool fuaio_drive_turn(struct fuaio_queue *q)
+{
+	struct timespec end = end_in(TURN_MS);
+
+	for (int steps = 0; steps < FUAIO_MOST_STEPS; steps++) {
+		bool progress = false;
+
+		for (struct fuaio_batch *b = q->batches; b; b = b->next_of_a_loop)
+			fuaio_batch_begin_more(b);
+		if (submit_all(q, 0))
+			progress = true;
+		if (fuaio_rules_flush_due(q) && q->engine_cannot_flush) {
+			flush_in_this_thread(q);
+			progress = true;
+		}
+		if (!q->reaping && fuaio_rules_slots_taken(q) && reap(q, 0, 0) == 0)
+			progress = true;
+		if (!progress)
+			return false;
+		if (fuaio_drive_is_past(&end))
+			break;
+	}
+	return true;
+}
+
+/* The one who reaps may be in the kernel while its own request waits here. */
+void fuaio_drive_hand_over(struct fuaio_queue *q)
+{
+	if (!q->options.ops->run && !q->sleepers && !q->closed)
+		submit_all(q, 0);
 }
 
 /* ---- in and out ---- */
 
 int fuaio_drive_enter(struct fuaio_queue *q)
 {
-	if (q->pid != getpid())
+	if (q->process != fuaio_process())
 		return -ECHILD; /* before the lock: in a child it may be held for ever */
 	pthread_mutex_lock(&q->lock);
 	q->users++;
@@ -267,14 +378,35 @@ int64_t fuaio_request_run(struct fuaio_request *request)
 		return rc;
 	if (request->state == FUAIO_FRESH)
 		fuaio_rules_begin(q, request);
-	for (int steps = 0; request->state != FUAIO_DONE && rc != -EINTR && steps < MOST_STEPS; steps++)
-		rc = q->options.ops->run ? step_alone(q, request) : step_together(q, request);
-	/* The one who reaps may be in the kernel while its own request waits here. */
-	if (!q->options.ops->run && !q->sleepers && !q->closed)
-		submit_all(q, false);
+	for (int steps = 0; request->state != FUAIO_DONE && rc != -EINTR && steps < FUAIO_MOST_STEPS; steps++)
+		rc = fuaio_drive_step(q, request, request->waiter, 1);
+	fuaio_drive_hand_over(q);
 	rc = request->state == FUAIO_DONE ? request->result : -EINTR;
 	fuaio_drive_leave(q);
 	return rc;
+}
+
+int64_t fuaio_request_once(struct fuaio_queue *q, enum fuaio_op op, bool fua, int64_t offset, void *memory,
+			   size_t length, struct fuaio_request **kept)
+{
+	struct iovec iov = { memory, length };
+	struct fuaio_request *request;
+	int64_t result;
+	int error;
+
+	*kept = NULL;
+	if (q->process != fuaio_process())
+		return -ECHILD;
+	request = fuaio_request_new(q, op, fua, offset, &iov, 1, &error);
+	if (!request)
+		return error;
+	*kept = request;
+	result = fuaio_request_run(request);
+	if (result >= 0) {
+		*kept = NULL;
+		fuaio_request_free(request);
+	}
+	return result;
 }
 
 bool fuaio_request_abandon(struct fuaio_request *request)
@@ -334,8 +466,8 @@ static int drain(struct fuaio_queue *q, unsigned wait_ms)
 	while (!rc && (q->users || q->reaping || fuaio_rules_slots_taken(q))) {
 		if (q->users || q->reaping)
 			rc = wait_ms ? sleep_slice(q, &q->idle) : -EINTR;
-		else if (!submit_all(q, false))
-			rc = reap(q, wait_ms);
+		else if (!submit_all(q, 0))
+			rc = reap(q, wait_ms, 1);
 	}
 	return rc;
 }
@@ -344,7 +476,7 @@ int fuaio_queue_close(struct fuaio_queue *q, unsigned wait_ms)
 {
 	int rc;
 
-	if (q->pid != getpid())
+	if (q->process != fuaio_process())
 		return -ECHILD;
 	pthread_mutex_lock(&q->lock);
 	rc = q->closed ? 0 : drain(q, wait_ms);

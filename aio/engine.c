@@ -29,13 +29,13 @@ static int64_t submit_one(const struct fuaio_engine_ops *ops, const struct fuaio
 {
 	struct fuaio_completion answer;
 	void *engine;
-	int rc = ops->open(&engine, 1);
+	int rc = ops->open(&engine, 1, false);
 
 	if (rc < 0)
 		return rc;
 	ops->prepare(engine, slot);
 	do
-		rc = ops->submit(engine, 0);
+		rc = ops->submit(engine, 0, 0);
 	while (rc == -EINTR);
 	if (ops->unsubmitted(engine)) {
 		ops->withdraw(engine);
@@ -43,7 +43,7 @@ static int64_t submit_one(const struct fuaio_engine_ops *ops, const struct fuaio
 		return rc < 0 ? rc : -EAGAIN;
 	}
 	do
-		rc = ops->reap(engine, &answer, 1, 1000);
+		rc = ops->reap(engine, &answer, 1, 1000, 1);
 	while (!rc || rc == -EINTR || rc == -ETIME);
 	if (rc < 0)
 		return rc; /* in flight for ever: the engine stays open */

@@ -33,18 +33,22 @@ struct fuaio_engine_ops {
 	bool submit_waits;
 	/* Was the writev2 helper there when this was compiled? */
 	bool (*has_fua)(void);
-	int (*open)(void **engine, unsigned slots);
+	/* With one_thread only the thread that opens it will call it. */
+	int (*open)(void **engine, unsigned slots, bool one_thread);
+	/* From now on add to the eventfd for each completion. */
+	int (*notify)(void *engine, int event_fd);
 	/* Line one request up for the next submit. Cannot fail: as many fit as there are slots. */
 	void (*prepare)(void *engine, const struct fuaio_slot *slot);
 	/* Hand over what is prepared. The kernel may take fewer; an error belongs to the first
-	 * that was not taken. With wait_ms also wait for one completion, if submit_waits. */
-	int (*submit)(void *engine, unsigned wait_ms);
+	 * that was not taken. With wait_ms also wait for wait_for completions, if submit_waits. */
+	int (*submit)(void *engine, unsigned wait_ms, unsigned wait_for);
 	/* How many prepared requests the kernel has not taken: its own word, not an arithmetic on returns. */
 	unsigned (*unsubmitted)(void *engine);
 	/* Take back every prepared request that the kernel has not taken. Nobody may be inside submit. */
 	void (*withdraw)(void *engine);
-	/* Fetch completions; with wait_ms wait at most that long (milliseconds) for the first. */
-	int (*reap)(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms);
+	/* Fetch completions; with wait_ms wait at most that long (milliseconds) for wait_for of them. */
+	int (*reap)(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms,
+		    unsigned wait_for);
 	/* Only in the engine that has no submit: perform the request now, in this thread. */
 	int64_t (*run)(const struct fuaio_slot *slot);
 	/* Nothing may be in flight. In a forked child only descriptors are closed: the
@@ -53,7 +57,8 @@ struct fuaio_engine_ops {
 };
 
 extern const struct fuaio_engine_ops *const fuaio_engines[FUAIO_ENGINES];
-extern const struct fuaio_engine_ops fuaio_engine_linux_aio, fuaio_engine_io_uring, fuaio_engine_threads;
+extern const struct fuaio_engine_ops fuaio_engine_linux_aio, fuaio_engine_io_uring, fuaio_engine_threads,
+	fuaio_engine_pool; /* the threads engine again, for callers that must not block */
 
 bool laio_has_fua(void);
 bool luring_has_fua(void);

@@ -26,6 +26,12 @@ const struct fuaio_engine_ops fuaio_engine_io_uring = {
 /* Linux uapi/linux/io_uring.h, since 5.11; liburing 0.7 does not have them. */
 #define ENTER_EXT_ARG (1U << 3)
 #define FEAT_EXT_ARG (1U << 8)
+/* Since 5.19 (the flag), 6.0 and 6.1. */
+#define SETUP_TASKRUN_FLAG (1U << 9)
+#define SETUP_SINGLE_ISSUER (1U << 12)
+#define SETUP_DEFER_TASKRUN (1U << 13)
+#define SQ_TASKRUN (1U << 2)
+#define REGISTER_EVENTFD 4U
 
 struct enter_timespec {
 	int64_t seconds, nanoseconds;
@@ -40,6 +46,7 @@ struct enter_arg {
 struct ring {
 	struct io_uring uring;
 	bool waits_have_timeout;
+	bool defers; /* completions appear when we enter with GETEVENTS, and not before */
 };
 
 #if HAVE_IO_URING_PREP_WRITEV2
@@ -97,7 +104,23 @@ static int ring_map(struct ring *ring, int fd, struct io_uring_params *params, u
 	return 0;
 }
 
-static int luring_open(void **engine, unsigned slots)
+/* With all flags that spare a ring of one thread interrupts and locks, or, on an old kernel, without. */
+static int ring_setup(struct ring *ring, struct io_uring_params *params, unsigned slots, bool one_thread)
+{
+	int fd;
+
+	if (one_thread) {
+		params->flags = SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_TASKRUN_FLAG;
+		fd = fuaio_syscalls.io_uring_setup(slots, params);
+		ring->defers = fd >= 0;
+		if (fd != -EINVAL)
+			return fd;
+		*params = (struct io_uring_params){ 0 };
+	}
+	return fuaio_syscalls.io_uring_setup(slots, params);
+}
+
+static int luring_open(void **engine, unsigned slots, bool one_thread)
 {
 	struct io_uring_params params = { 0 };
 	struct ring *ring = calloc(1, sizeof(*ring));
@@ -105,7 +128,7 @@ static int luring_open(void **engine, unsigned slots)
 
 	if (!ring)
 		return -ENOMEM;
-	fd = fuaio_syscalls.io_uring_setup(slots, &params);
+	fd = ring_setup(ring, &params, slots, one_thread);
 	rc = fd < 0 ? fd : ring_map(ring, fd, &params, slots);
 	if (rc < 0) {
 		free(ring);
@@ -113,6 +136,13 @@ static int luring_open(void **engine, unsigned slots)
 	}
 	*engine = ring;
 	return 0;
+}
+
+static int luring_notify(void *engine, int event_fd)
+{
+	int fd = ((struct ring *)engine)->uring.ring_fd;
+
+	return fuaio_syscalls.io_uring_register(fd, REGISTER_EVENTFD, &event_fd, 1);
 }
 
 static void luring_prepare(void *engine, const struct fuaio_slot *slot)
@@ -159,7 +189,7 @@ static void luring_withdraw(void *engine)
 	io_uring_smp_store_release(sq->ktail, io_uring_smp_load_acquire(sq->khead));
 }
 
-static int ring_enter(const struct ring *ring, unsigned to_submit, unsigned wait_ms)
+static int ring_enter(const struct ring *ring, unsigned to_submit, unsigned wait_ms, unsigned wait_for)
 {
 	struct enter_timespec timeout = { wait_ms / 1000, wait_ms % 1000 * 1000000L };
 	struct enter_arg arg = { .timespec = (uintptr_t)&timeout };
@@ -167,32 +197,56 @@ static int ring_enter(const struct ring *ring, unsigned to_submit, unsigned wait
 
 	if (!wait_ms)
 		return fuaio_syscalls.io_uring_enter(fd, to_submit, 0, 0, NULL, 0);
+	/* Without a timeout, for one only: another's answer must not wait for one that may never come. */
 	if (!ring->waits_have_timeout)
 		return fuaio_syscalls.io_uring_enter(fd, to_submit, 1, IORING_ENTER_GETEVENTS, NULL, 0);
-	return fuaio_syscalls.io_uring_enter(fd, to_submit, 1, IORING_ENTER_GETEVENTS | ENTER_EXT_ARG, &arg,
-					     sizeof(arg));
+	return fuaio_syscalls.io_uring_enter(fd, to_submit, wait_for, IORING_ENTER_GETEVENTS | ENTER_EXT_ARG,
+					     &arg, sizeof(arg));
 }
 
 /* After a failed or short enter the entries are still in the ring: enter again, never
  * prepare again, or the kernel would write twice. */
-static int luring_submit(void *engine, unsigned wait_ms)
+static int luring_submit(void *engine, unsigned wait_ms, unsigned wait_for)
 {
 	unsigned count = luring_unsubmitted(engine);
 
-	return count ? ring_enter(engine, count, wait_ms) : 0;
+	return count ? ring_enter(engine, count, wait_ms, wait_for) : 0;
 }
 
-static int luring_reap(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms)
+static bool has_deferred_work(const struct ring *ring)
+{
+	return ring->defers && (io_uring_smp_load_acquire(ring->uring.sq.kflags) & SQ_TASKRUN);
+}
+
+/* Without waiting. One call runs a part of the work that was deferred (since 6.13: 20 pieces), which
+ * need not have completed anything; the eventfd says nothing of the rest, the flag does. */
+static int run_deferred(struct ring *ring, struct fuaio_completion *out, unsigned most, unsigned *count)
+{
+	int fd = ring->uring.ring_fd, rc;
+
+	do {
+		rc = fuaio_syscalls.io_uring_enter(fd, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+		*count = fuaio_syscalls.io_uring_completions(fd, &ring->uring, out, most);
+	} while (!*count && rc >= 0 && has_deferred_work(ring));
+	return rc;
+}
+
+static int luring_reap(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms,
+		       unsigned wait_for)
 {
 	struct ring *ring = engine;
 	int fd = ring->uring.ring_fd;
 	unsigned count = fuaio_syscalls.io_uring_completions(fd, &ring->uring, out, most);
 	int rc;
 
-	if (count || !wait_ms)
+	if (count || (!wait_ms && !ring->defers))
 		return (int)count;
-	rc = ring_enter(ring, 0, wait_ms);
-	count = fuaio_syscalls.io_uring_completions(fd, &ring->uring, out, most);
+	if (wait_ms) {
+		rc = ring_enter(ring, 0, wait_ms, wait_for);
+		count = fuaio_syscalls.io_uring_completions(fd, &ring->uring, out, most);
+	} else {
+		rc = run_deferred(ring, out, most, &count);
+	}
 	return !count && rc < 0 ? rc : (int)count;
 }
 
@@ -215,6 +269,7 @@ const struct fuaio_engine_ops fuaio_engine_io_uring = {
 	.submit_waits = true,
 	.has_fua = luring_has_fua,
 	.open = luring_open,
+	.notify = luring_notify,
 	.prepare = luring_prepare,
 	.submit = luring_submit,
 	.unsubmitted = luring_unsubmitted,

@@ -26,6 +26,7 @@ struct linux_aio {
 	struct iocb *iocbs; /* one for each slot */
 	void **pending;     /* the first `count`: prepared and not yet taken */
 	unsigned count;
+	int event_fd;
 };
 
 #if HAVE_IO_PREP_PWRITEV2
@@ -66,13 +67,15 @@ static void laio_free(struct linux_aio *aio)
 	free(aio);
 }
 
-static int laio_open(void **engine, unsigned slots)
+static int laio_open(void **engine, unsigned slots, bool one_thread)
 {
 	struct linux_aio *aio = calloc(1, sizeof(*aio));
 	int rc = -ENOMEM;
 
+	(void)one_thread;
 	if (!aio)
 		return rc;
+	aio->event_fd = -1;
 	aio->iocbs = calloc(slots, sizeof(*aio->iocbs));
 	aio->pending = calloc(slots, sizeof(*aio->pending));
 	if (aio->iocbs && aio->pending)
@@ -82,6 +85,12 @@ static int laio_open(void **engine, unsigned slots)
 		return rc;
 	}
 	*engine = aio;
+	return 0;
+}
+
+static int laio_notify(void *engine, int event_fd)
+{
+	((struct linux_aio *)engine)->event_fd = event_fd;
 	return 0;
 }
 
@@ -104,16 +113,19 @@ static void laio_prepare(void *engine, const struct fuaio_slot *slot)
 		io_prep_fsync(iocb, slot->fd);
 		break;
 	}
+	if (aio->event_fd >= 0)
+		io_set_eventfd(iocb, aio->event_fd);
 	iocb->data = (void *)(uintptr_t)slot->index;
 	aio->pending[aio->count++] = iocb;
 }
 
-static int laio_submit(void *engine, unsigned wait_ms)
+static int laio_submit(void *engine, unsigned wait_ms, unsigned wait_for)
 {
 	struct linux_aio *aio = engine;
 	int taken;
 
 	(void)wait_ms;
+	(void)wait_for;
 	if (!aio->count)
 		return 0;
 	taken = fuaio_syscalls.io_submit(aio->ctx, (long)aio->count, aio->pending);
@@ -134,13 +146,14 @@ static void laio_withdraw(void *engine)
 	((struct linux_aio *)engine)->count = 0;
 }
 
-static int laio_reap(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms)
+static int laio_reap(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms,
+		     unsigned wait_for)
 {
 	enum { BATCH = 64 };
 	struct linux_aio *aio = engine;
 	struct io_event events[BATCH];
 	struct timespec timeout = { .tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L };
-	int count = fuaio_syscalls.io_getevents(aio->ctx, wait_ms ? 1 : 0, most < BATCH ? most : BATCH,
+	int count = fuaio_syscalls.io_getevents(aio->ctx, wait_ms ? (long)wait_for : 0, most < BATCH ? most : BATCH,
 						events, &timeout);
 
 	for (int i = 0; i < count; i++)
@@ -165,6 +178,7 @@ const struct fuaio_engine_ops fuaio_engine_linux_aio = {
 	.built = true,
 	.has_fua = laio_has_fua,
 	.open = laio_open,
+	.notify = laio_notify,
 	.prepare = laio_prepare,
 	.submit = laio_submit,
 	.unsubmitted = laio_unsubmitted,

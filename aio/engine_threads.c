@@ -9,9 +9,10 @@ static bool threads_has_fua(void)
 	return true;
 }
 
-static int threads_open(void **engine, unsigned slots)
+static int threads_open(void **engine, unsigned slots, bool one_thread)
 {
 	(void)slots;
+	(void)one_thread;
 	*engine = NULL;
 	return 0;
 }

@@ -36,6 +36,18 @@ static void list_append(struct fuaio_list *list, struct fuaio_request *request)
 	list->end = &request->next;
 }
 
+struct fuaio_request *fuaio_list_take(struct fuaio_list *list)
+{
+	struct fuaio_request *first = list->first;
+
+	if (first) {
+		list->first = first->next;
+		if (!list->first)
+			list->end = &list->first;
+	}
+	return first;
+}
+
 static void list_put_first(struct fuaio_list *list, struct fuaio_request *request)
 {
 	request->next = list->first;
@@ -59,10 +71,18 @@ static void list_remove(struct fuaio_list *list, struct fuaio_request *request)
 
 static void finish(struct fuaio_request *request, int64_t result)
 {
+	struct fuaio_waiter *waiter = request->waiter;
+
+	if (request->batch && request->state == FUAIO_PROMISED)
+		request->batch->promised--;
 	request->state = FUAIO_DONE;
 	request->result = result;
-	if (request->asleep)
-		pthread_cond_signal(&request->woken);
+	if (request->batch)
+		fuaio_batch_take_back(request->batch, request);
+	else if (request->of_a_loop)
+		list_append(&request->queue->done, request);
+	if (waiter->asleep)
+		pthread_cond_signal(&waiter->woken);
 }
 
 static void finish_lost(struct fuaio_request *request, int64_t error)
@@ -92,14 +112,28 @@ static void promise(struct fuaio_queue *q, struct fuaio_request *request, uint64
 		request->state = FUAIO_PROMISED;
 		request->goal = goal;
 		list_append(&q->promised, request);
+		if (request->batch)
+			request->batch->promised++;
 	}
+}
+
+/* A group is flushed once all its writes are completed; where writes go one at a time, each is one. */
+static bool waits_for_its_group(const struct fuaio_queue *q, const struct fuaio_request *request)
+{
+	return request->grouped && request->batch->promised < request->batch->in_use && !q->options.writes_told;
 }
 
 /* Not while a write is in flight on a page-cache file that would be told of the error
  * which this flush must see. */
 bool fuaio_rules_flush_due(const struct fuaio_queue *q)
 {
-	return q->promised.first && !q->flushing && !(q->options.page_cache && q->told);
+	const struct fuaio_request *r = q->promised.first;
+
+	if (q->flushing || (q->options.page_cache && q->told))
+		return false;
+	while (r && waits_for_its_group(q, r))
+		r = r->next;
+	return r;
 }
 
 enum fuaio_op fuaio_rules_flush_begin(struct fuaio_queue *q)
@@ -177,7 +211,7 @@ static bool is_refused_by_latch(const struct fuaio_queue *q, const struct fuaio_
 		return false;
 	if (request->op != FUAIO_WRITE)
 		return true;
-	return request->fua && (q->options.page_cache || !q->write_flags);
+	return request->fua && (q->options.page_cache || request->grouped || !q->write_flags);
 }
 
 void fuaio_rules_begin(struct fuaio_queue *q, struct fuaio_request *request)
@@ -241,7 +275,7 @@ static size_t piece_align(const struct fuaio_queue *q)
 
 static int choose_flags(const struct fuaio_queue *q, const struct fuaio_request *request)
 {
-	if (request->op != FUAIO_WRITE || !request->fua)
+	if (request->op != FUAIO_WRITE || !request->fua || request->grouped)
 		return 0;
 	if (q->options.page_cache && (q->latched || q->told || q->flushing || q->promised.first))
 		return 0;

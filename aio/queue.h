@@ -8,6 +8,27 @@
 
 #include "engine.h"
 
+/* What makes the writes of a batch durable: nothing, RWF_DSYNC or else a flush, a flush for as
+ * many as fit into the queue at once. */
+enum fuaio_durable { FUAIO_PLAIN, FUAIO_FUA, FUAIO_GROUPED };
+
+/* A buffer for each offset; or, with `block`, the first one cut into pieces of so many bytes. */
+struct fuaio_pieces {
+	uint64_t count;
+	const int64_t *offsets;
+	void *const *buffers;
+	const size_t *lengths;
+	size_t block;
+};
+
+/* Of one request of a batch; all zero where a write was done whole. */
+struct fuaio_outcome {
+	int error; /* -errno */
+	bool lost_durability;
+	size_t bytes; /* read; or written before it failed */
+};
+
+struct fuaio_batch;
 struct fuaio_queue;
 struct fuaio_request;
 
@@ -20,6 +41,11 @@ struct fuaio_queue_options {
 	bool page_cache;       /* writes may go through the page cache, which tells an error once */
 	bool writes_told;      /* it tells plain writes too: then one write at a time */
 	bool flag_costs_flush; /* here RWF_DSYNC is dearer than a write and a flush of ours */
+	bool one_thread;       /* only the thread that opens the queue will use it */
+	bool has_event_fd;     /* then to this eventfd is added for each completion, and nothing runs in the
+				* caller's thread but fdatasync where the kernel's engine has no flush (Linux
+				* AIO before 4.18); the caller closes it after the queue */
+	int event_fd;
 };
 
 /* -ENOPKG: the engine was not built in; otherwise what the kernel said to its set-up. */
@@ -52,6 +78,12 @@ struct fuaio_request *fuaio_request_new(struct fuaio_queue *queue, enum fuaio_op
 					int64_t offset, const struct iovec *iov, unsigned iovcnt,
 					int *error);
 
+/* The same in one call, for a request of one buffer that is done within it: bytes. Otherwise the
+ * request is in *kept, to be asked, run further if it is -EINTR, and freed; where there is none,
+ * nothing began: -EINVAL: not aligned, -ENOMEM, -ECHILD. */
+int64_t fuaio_request_once(struct fuaio_queue *queue, enum fuaio_op op, bool fua, int64_t offset, void *memory,
+			   size_t length, struct fuaio_request **kept);
+
 /* Submit on the first call, and wait: bytes (0 for a flush), or -errno. -EINTR after at most
  * a tenth of a second: not done, call again. A write with fua is durable when its bytes come back. */
 int64_t fuaio_request_run(struct fuaio_request *request);
@@ -68,5 +100,53 @@ bool fuaio_request_lost_durability(const struct fuaio_request *request);
 
 /* Only once done. */
 void fuaio_request_free(struct fuaio_request *request);
+
+/* ---- batches: `count` reads or writes of a buffer each, as many in flight at once as the queue has slots ---- */
+
+/* The arrays stay the caller's: they must live as long as the batch, and their content not change.
+ * -ENOMEM; -EINVAL where piece *wrong is not aligned, -ERANGE where its offset is negative. Nothing
+ * was submitted, and *batch is as it was. */
+int fuaio_batch_new(struct fuaio_batch **batch, struct fuaio_queue *queue, enum fuaio_op op,
+		    enum fuaio_durable durable, const struct fuaio_pieces *pieces,
+		    struct fuaio_outcome *outcomes, uint64_t *wrong);
+
+/* Go on until every request is done: how many failed. -EINTR after a tenth of a second or so: call again. */
+int64_t fuaio_batch_run(struct fuaio_batch *batch);
+
+/* Begin no more of it. True: the kernel has none, free it now. False: memory, arrays and buffers
+ * stay taken until fuaio_batch_is_done. */
+bool fuaio_batch_abandon(struct fuaio_batch *batch);
+bool fuaio_batch_is_done(struct fuaio_batch *batch);
+void fuaio_batch_free(struct fuaio_batch *batch);
+
+/* ---- for an event loop: nothing here waits; one thread, a queue with an eventfd ---- */
+
+struct fuaio_done {
+	uint64_t tag;
+	int64_t result; /* of a batch: how many failed */
+	size_t bytes;   /* written before it failed */
+	bool lost_durability;
+};
+
+enum { FUAIO_TOLD_MOST = 128 };
+
+/* What one turn has to tell. It is the caller's, who may be stopped in the middle of it (Ctrl-C). */
+struct fuaio_told {
+	unsigned next, count; /* the first that is not told yet, and how many there are */
+	bool more;            /* there is more to do: come back without waiting for the eventfd */
+	struct fuaio_done done[FUAIO_TOLD_MOST];
+};
+
+/* Begin one request, which is freed when it is told as done; with `now` also submit it. Its bytes
+ * if it is done already, else -EINPROGRESS, or -EALREADY: a turn has more to do or to tell. -EINVAL:
+ * not aligned, -ENOMEM, -ECHILD: nothing began. */
+int64_t fuaio_loop_begin(struct fuaio_queue *queue, enum fuaio_op op, bool fua, int64_t offset, void *memory,
+			 size_t length, uint64_t tag, bool now);
+
+/* Begin a batch at the next turn. It stays the caller's, to be freed after it is told as done. */
+int fuaio_loop_begin_batch(struct fuaio_batch *batch, uint64_t tag);
+
+/* Submit and reap what can be without waiting, for about a millisecond. What was to be told is lost. */
+int fuaio_loop_turn(struct fuaio_queue *queue, struct fuaio_told *told);
 
 #endif

@@ -6,16 +6,27 @@
 
 #include "queue.h"
 
+/* A thread that waits for one request or for a batch. */
+struct fuaio_waiter {
+	struct fuaio_waiter *before, *after; /* in `sleepers` */
+	pthread_cond_t woken;
+	bool asleep;
+};
+
 enum fuaio_state { FUAIO_FRESH, FUAIO_QUEUED, FUAIO_IN_FLIGHT, FUAIO_PROMISED, FUAIO_DONE };
 
 struct fuaio_request {
 	struct fuaio_queue *queue;
-	struct fuaio_request *next;                       /* in `queued` or `promised` */
-	struct fuaio_request *sleep_before, *sleep_after; /* in `sleepers` */
-	pthread_cond_t woken;
+	struct fuaio_request *next;  /* in `queued` or `promised`, or in its batch's `spare` */
+	struct fuaio_waiter *waiter; /* whoever wants its outcome: its own, or its batch's */
+	struct fuaio_waiter own;
+	struct fuaio_batch *batch;   /* NULL: it is alone */
+	uint64_t number;             /* in the batch */
 	enum fuaio_state state;
 	enum fuaio_op op;
-	bool fua, needs_flush, abandoned, asleep, lost_durability;
+	bool fua, grouped, needs_flush, abandoned, lost_durability;
+	bool of_a_loop;
+	uint64_t tag; /* the loop's name for it */
 	unsigned retries;
 	uint64_t goal; /* promised: a write's count, a flush's number */
 	int64_t offset, result;
@@ -25,6 +36,22 @@ struct fuaio_request {
 	struct iovec iov[];
 };
 
+/* Where a batch stands. Its requests are as many as may be in flight, and used again. */
+struct fuaio_batch {
+	struct fuaio_queue *queue;
+	struct fuaio_waiter waiter;
+	enum fuaio_op op;
+	enum fuaio_durable durable;
+	struct fuaio_pieces pieces;
+	uint64_t count, next, failed; /* requests in all, the next to begin, and how many failed */
+	struct fuaio_outcome *outcomes;
+	struct fuaio_request *spare, *last; /* not in use; the last that was begun */
+	char *memory;                       /* of all requests */
+	struct fuaio_batch *next_of_a_loop;
+	uint64_t tag;
+	unsigned width, in_use, promised; /* requests that there are, that have begun, that wait for a flush */
+};
+
 struct fuaio_list {
 	struct fuaio_request *first, **end;
 };
@@ -32,7 +59,7 @@ struct fuaio_list {
 struct fuaio_queue {
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
-	pid_t pid;
+	uint64_t process;
 	struct fuaio_queue_options options;
 	void *engine;
 
@@ -40,7 +67,8 @@ struct fuaio_queue {
 	int write_flags;          /* the mask: no other flag reaches the engine */
 	bool engine_cannot_flush; /* then a waiter calls fdatasync */
 	bool closing, closed;
-	struct fuaio_list queued, promised;
+	struct fuaio_list queued, promised, done; /* done: those of a loop, for it to fetch */
+	struct fuaio_batch *batches;              /* those of a loop */
 	struct fuaio_slot *slots; /* depth of them, and one for the flush */
 	unsigned *free_slots, free_count;
 	unsigned told; /* writes in flight that may be told of errors: with RWF_DSYNC, or where all are */
@@ -52,7 +80,7 @@ struct fuaio_queue {
 	int latched; /* -errno of the first failure, 0 while all is well */
 
 	/* the steps */
-	struct fuaio_request *sleepers;
+	struct fuaio_waiter *sleepers;
 	unsigned users;      /* threads inside */
 	unsigned submitters; /* threads inside a call of the engine that submits */
 	bool submitting, reaping;
@@ -62,10 +90,14 @@ struct fuaio_queue {
 	uint64_t order_end;
 };
 
-enum { FUAIO_MOST_RETRIES = 64 }; /* of EAGAIN with nothing in flight, or without progress */
+enum {
+	FUAIO_MOST_RETRIES = 64, /* of EAGAIN with nothing in flight, or without progress */
+	FUAIO_MOST_STEPS = 256,  /* before Python sees signals */
+};
 
 /* queue.c. The lock is held. */
 void fuaio_list_init(struct fuaio_list *list);
+struct fuaio_request *fuaio_list_take(struct fuaio_list *list);
 void fuaio_rules_begin(struct fuaio_queue *q, struct fuaio_request *request);
 bool fuaio_rules_can_take(const struct fuaio_queue *q);
 struct fuaio_slot *fuaio_rules_take(struct fuaio_queue *q, struct fuaio_request *request);
@@ -82,5 +114,26 @@ unsigned fuaio_rules_slots_taken(const struct fuaio_queue *q);
 /* drive.c: -ECHILD in a forked child, otherwise with the lock until fuaio_drive_leave. */
 int fuaio_drive_enter(struct fuaio_queue *q);
 void fuaio_drive_leave(struct fuaio_queue *q);
+/* The next step that nobody is doing; `own` is what only this thread can run, `wanted` how many
+ * completions are worth a wake-up. -EINTR: there was nothing to do but to wait, and the slice is over. */
+int fuaio_drive_step(struct fuaio_queue *q, struct fuaio_request *own, struct fuaio_waiter *waiter,
+		     unsigned wanted);
+/* What can be done without waiting, for about a millisecond; true: there may be more. */
+bool fuaio_drive_turn(struct fuaio_queue *q);
+/* Whoever always finds something to do goes back after a slice too, so that Python sees signals. */
+struct timespec fuaio_drive_slice_end(void);
+bool fuaio_drive_is_past(const struct timespec *end);
+/* Before leaving: hand over what nobody else will. */
+void fuaio_drive_hand_over(struct fuaio_queue *q);
+
+/* request.c */
+int fuaio_waiter_init(struct fuaio_waiter *waiter);
+void fuaio_waiter_end(struct fuaio_waiter *waiter);
+bool fuaio_request_is_aligned(const struct fuaio_queue_options *options, int64_t offset, const struct iovec *iov);
+
+/* batch.c. The lock is held: a request of the batch is done. */
+/* Begin what there is room for. */
+void fuaio_batch_begin_more(struct fuaio_batch *batch);
+void fuaio_batch_take_back(struct fuaio_batch *batch, struct fuaio_request *request);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "process.h"
 #include "queue_state.h"
 
 static int cond_init(pthread_cond_t *cond)
@@ -17,6 +18,16 @@ static int cond_init(pthread_cond_t *cond)
 		rc = pthread_cond_init(cond, &attr);
 	pthread_condattr_destroy(&attr);
 	return -rc;
+}
+
+int fuaio_waiter_init(struct fuaio_waiter *waiter)
+{
+	return cond_init(&waiter->woken);
+}
+
+void fuaio_waiter_end(struct fuaio_waiter *waiter)
+{
+	pthread_cond_destroy(&waiter->woken);
 }
 
 /* ---- queues ---- */
@@ -75,7 +86,12 @@ static int queue_init(struct fuaio_queue *q)
 
 	if (rc < 0)
 		return rc;
-	rc = q->options.ops->open(&q->engine, q->options.depth + 1);
+	rc = q->options.ops->open(&q->engine, q->options.depth + 1, q->options.one_thread);
+	if (rc >= 0 && q->options.has_event_fd) {
+		rc = q->options.ops->notify(q->engine, q->options.event_fd);
+		if (rc < 0)
+			q->options.ops->close(q->engine, false);
+	}
 	if (rc < 0) {
 		pthread_cond_destroy(&q->idle);
 		pthread_mutex_destroy(&q->lock);
@@ -96,9 +112,12 @@ int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_option
 	if (!q)
 		return -ENOMEM;
 	q->options = *options;
-	q->pid = getpid();
+	if (options->has_event_fd && options->ops->run)
+		q->options.ops = &fuaio_engine_pool;
+	q->process = fuaio_process();
 	fuaio_list_init(&q->queued);
 	fuaio_list_init(&q->promised);
+	fuaio_list_init(&q->done);
 	rc = queue_init(q);
 	if (rc < 0) {
 		slots_free(q);
@@ -123,11 +142,15 @@ int fuaio_queue_write_flags(struct fuaio_queue *q)
 
 void fuaio_queue_free(struct fuaio_queue *q)
 {
-	if (q->pid != getpid())
+	struct fuaio_request *r;
+
+	if (q->process != fuaio_process())
 		return;
 	q->options.fd = -1;
 	if (fuaio_queue_close(q, 0) == -EINTR)
 		return; /* the kernel still uses it */
+	while ((r = fuaio_list_take(&q->done)))
+		fuaio_request_free(r);
 	slots_free(q);
 	pthread_cond_destroy(&q->idle);
 	pthread_mutex_destroy(&q->lock);
@@ -142,16 +165,12 @@ void fuaio_queue_close_in_child(struct fuaio_queue *q)
 
 /* ---- requests ---- */
 
-static bool is_aligned(const struct fuaio_queue_options *options, int64_t offset, const struct iovec *iov,
-		       unsigned iovcnt)
+bool fuaio_request_is_aligned(const struct fuaio_queue_options *options, int64_t offset, const struct iovec *iov)
 {
 	if (offset % options->offset_align)
 		return false;
-	for (unsigned i = 0; i < iovcnt; i++)
-		if (iov[i].iov_len && ((uintptr_t)iov[i].iov_base % options->memory_align ||
-				       iov[i].iov_len % options->offset_align))
-			return false;
-	return true;
+	return !iov->iov_len ||
+	       !((uintptr_t)iov->iov_base % options->memory_align || iov->iov_len % options->offset_align);
 }
 
 struct fuaio_request *fuaio_request_new(struct fuaio_queue *q, enum fuaio_op op, bool fua, int64_t offset,
@@ -160,17 +179,19 @@ struct fuaio_request *fuaio_request_new(struct fuaio_queue *q, enum fuaio_op op,
 	struct fuaio_request *request;
 
 	*error = -EINVAL;
-	if (!is_aligned(&q->options, offset, iov, iovcnt))
-		return NULL;
+	for (unsigned i = 0; i < iovcnt; i++)
+		if (!fuaio_request_is_aligned(&q->options, offset, &iov[i]))
+			return NULL;
 	*error = -ENOMEM;
 	request = calloc(1, sizeof(*request) + iovcnt * sizeof(*iov));
 	if (!request)
 		return NULL;
-	if (cond_init(&request->woken) < 0) {
+	if (fuaio_waiter_init(&request->own) < 0) {
 		free(request);
 		return NULL;
 	}
 	request->queue = q;
+	request->waiter = &request->own;
 	request->op = op;
 	request->fua = fua;
 	request->offset = offset;
@@ -195,6 +216,6 @@ bool fuaio_request_lost_durability(const struct fuaio_request *request)
 
 void fuaio_request_free(struct fuaio_request *request)
 {
-	pthread_cond_destroy(&request->woken);
+	fuaio_waiter_end(&request->own);
 	free(request);
 }

@@ -52,6 +52,13 @@ static int sys_io_uring_enter(int ring_fd, unsigned to_submit, unsigned min_comp
 	return rc < 0 ? -errno : (int)rc;
 }
 
+static int sys_io_uring_register(int ring_fd, unsigned op, void *arg, unsigned count)
+{
+	long rc = syscall(__NR_io_uring_register, ring_fd, op, arg, count);
+
+	return rc < 0 ? -errno : (int)rc;
+}
+
 static unsigned sys_io_uring_completions(int ring_fd, void *ring, struct fuaio_completion *out,
 					 unsigned most)
 {
@@ -110,6 +117,7 @@ struct fuaio_syscalls fuaio_syscalls = {
 #if HAVE_LIBURING
 	.io_uring_setup = sys_io_uring_setup,
 	.io_uring_enter = sys_io_uring_enter,
+	.io_uring_register = sys_io_uring_register,
 	.io_uring_completions = sys_io_uring_completions,
 #endif
 	.preadv = sys_preadv,

@@ -27,6 +27,7 @@ struct fuaio_syscalls {
 	int (*io_uring_setup)(unsigned entries, void *params);
 	int (*io_uring_enter)(int ring_fd, unsigned to_submit, unsigned min_complete, unsigned flags,
 			      void *arg, size_t arg_size);
+	int (*io_uring_register)(int ring_fd, unsigned op, void *arg, unsigned count);
 	/* The completion ring is read from memory, without a call; it stands here so that a
 	 * test can withhold a completion. `ring` is a struct io_uring. */
 	unsigned (*io_uring_completions)(int ring_fd, void *ring, struct fuaio_completion *out,

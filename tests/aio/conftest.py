@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+from async_files import Run
 from faults_table import Faults, compile_faults
-from needs import missing
+from needs import missing, need_engine
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,39 @@ def faults(faults_library: Path) -> Iterator[Faults]:
     loaded.install()
     yield loaded
     loaded.remove()
+
+
+@pytest.fixture(params=["io_uring", "linux_aio"])
+def ring_engine(request: pytest.FixtureRequest) -> str:
+    """The engines whose requests go on without the thread that asked."""
+    name = str(request.param)
+    need_engine(name)
+    return name
+
+
+@pytest.fixture
+def run() -> Run:
+    """Runs a coroutine in a loop of asyncio's own, which complains of what is slow or forgotten."""
+
+    def run_it(coroutine: Coroutine[Any, Any, T]) -> T:
+        with asyncio.Runner(debug=True) as runner:
+            return runner.run(coroutine)
+
+    return run_it
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run_on_each(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine in a loop of each kind in turn."""
+    if request.param == "asyncio":
+        return asyncio.run
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        missing("uvloop is not installed", required=False)
+
+    def run_it(coroutine: Coroutine[Any, Any, T]) -> T:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(coroutine)
+
+    return run_it

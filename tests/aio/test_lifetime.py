@@ -359,13 +359,13 @@ def test_a_buffer_is_released_once_though_the_file_is_closed_before_its_call_ret
     released: list[object] = []
     let_go = _queue.Queue._let_go
 
-    def closed_by_another_thread(queue: _queue.Queue, request: CData) -> None:
+    def closed_by_another_thread(queue: _queue.Queue, call: CData, kind: _queue._Kind) -> None:
         file.close()
-        let_go(queue, request)
+        let_go(queue, call, kind)
 
     monkeypatch.setattr(_queue, "release", released.extend)
     monkeypatch.setattr(_queue.Queue, "_let_go", closed_by_another_thread)
-    assert file.pwrite(b"x" * BLOCK, 0) == BLOCK
+    assert file.pwritev([b"x" * BLOCK], 0) == BLOCK
     assert len(released) == 1
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from core_files import assert_idle
@@ -25,7 +26,9 @@ from fuaio.aio import ClosedError, File, aligned_buffer, open_file
 LARGEST_UNITS = 24
 UNITS = st.integers(0, LARGEST_UNITS)
 SOME_UNITS = st.integers(0, 6)
+UNITS_EACH = st.integers(1, 3)
 SEED = st.integers(0, 255)
+Durable = Literal["fua", "flush"] | None
 
 
 def content(units: int, unit: int, seed: int) -> memoryview:
@@ -83,6 +86,44 @@ class FileMachine(RuleBasedStateMachine):
         whole = b"".join(buffers)
         assert self.file.pwritev(buffers, at * self.unit, fua=fua) == len(whole)
         self._model_write(whole, at * self.unit)
+
+    @rule(
+        parts=st.lists(st.tuples(UNITS, SOME_UNITS), min_size=1, max_size=7),
+        seed=SEED,
+        durable=st.sampled_from(["fua", "flush", None]),
+    )
+    def write_batch(self, parts: list[tuple[int, int]], seed: int, durable: Durable) -> None:
+        taken = set[int]()
+        offsets, buffers = [], []
+        for place, (at, units) in enumerate(parts):
+            if taken.isdisjoint(range(at, at + units)):  # which of two is the last is not promised
+                taken |= {*range(at, at + units)}
+                offsets.append(at * self.unit)
+                buffers.append(content(units, self.unit, seed + place))
+        whole = sum(map(len, buffers))
+        assert self.file.write_batch(offsets, buffers, durable=durable) == whole
+        for offset, data in zip(offsets, buffers, strict=True):
+            self._model_write(bytes(data), offset)
+
+    @rule(ats=st.lists(UNITS, min_size=1, max_size=7, unique=True), units=UNITS_EACH, seed=SEED)
+    def write_batch_of_one_buffer(self, ats: list[int], units: int, seed: int) -> None:
+        block = units * self.unit
+        data = content(len(ats) * units, self.unit, seed)
+        offsets = array("q", [at * block for at in ats])
+        assert self.file.write_batch(offsets, data, durable="flush") == len(data)
+        for place, offset in enumerate(offsets):
+            self._model_write(bytes(data[place * block : (place + 1) * block]), offset)
+
+    @rule(parts=st.lists(st.tuples(UNITS, SOME_UNITS), min_size=1, max_size=7))
+    def read_batch(self, parts: list[tuple[int, int]]) -> None:
+        buffers = [content(units, self.unit, 0) for _, units in parts]
+        offsets = [at * self.unit for at, _ in parts]
+        expected = [
+            self.model[at : at + len(buffer)] for at, buffer in zip(offsets, buffers, strict=True)
+        ]
+        assert self.file.read_batch(offsets, buffers) == [*map(len, expected)]
+        for buffer, some in zip(buffers, expected, strict=True):
+            assert buffer[: len(some)] == some
 
     @rule(at=UNITS, units=SOME_UNITS)
     def pread(self, at: int, units: int) -> None:

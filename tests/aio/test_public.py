@@ -18,7 +18,9 @@ README = Path(__file__).parents[2] / "README.md"
 
 PUBLIC = {
     "AlignmentError": ValueError,
+    "AsyncFile": object,
     "Available": tuple,
+    "BatchError": OSError,
     "ClosedError": ValueError,
     "DurabilityError": OSError,
     "EngineUnavailableError": OSError,
@@ -28,25 +30,38 @@ PUBLIC = {
     "available": None,
     "laio_has_fua": None,
     "luring_has_fua": None,
+    "open_async": None,
     "open_file": None,
 }
 
 SIGNATURES = {
+    "open_async": "(path, mode, *, engine, direct, depth)",
     "open_file": "(path, mode, *, engine, direct, depth)",
     "aligned_buffer": "(length)",
     "available": "()",
     "laio_has_fua": "()",
     "luring_has_fua": "()",
+    "AsyncFile.pread": "(self, length, offset)",
+    "AsyncFile.pread_into": "(self, buffer, offset)",
+    "AsyncFile.pwrite": "(self, data, offset, *, fua)",
+    "AsyncFile.write_batch": "(self, offsets, buffers, *, durable)",
+    "AsyncFile.read_batch": "(self, offsets, buffers)",
+    "AsyncFile.flush": "(self, *, metadata)",
+    "AsyncFile.close": "(self)",
+    "AsyncFile.fileno": "(self)",
     "File.pread": "(self, length, offset)",
     "File.pread_into": "(self, buffer, offset)",
     "File.preadv": "(self, buffers, offset)",
     "File.pwrite": "(self, data, offset, *, fua)",
     "File.pwritev": "(self, buffers, offset, *, fua)",
+    "File.write_batch": "(self, offsets, buffers, *, durable)",
+    "File.read_batch": "(self, offsets, buffers)",
     "File.flush": "(self, *, metadata)",
     "File.close": "(self)",
     "File.fileno": "(self)",
 }
 
+NOT_ASYNC = {"preadv", "pwritev"}
 FILE_ATTRIBUTES = {
     "can_fua",
     "close",
@@ -61,8 +76,10 @@ FILE_ATTRIBUTES = {
     "preadv",
     "pwrite",
     "pwritev",
+    "read_batch",
     "size",
     "supported_write_flags",
+    "write_batch",
 }
 
 
@@ -70,9 +87,16 @@ def public_attributes(owner: object) -> set[str]:
     return {name for name in vars(owner) if not name.startswith("_")}
 
 
+def inherited_attributes(owner: type) -> set[str]:
+    return {name for base in owner.__mro__[:-1] for name in public_attributes(base)}
+
+
 @pytest.mark.combination
 def test_the_public_names_are_those_that_are_meant() -> None:
     assert aio.__all__ == sorted(PUBLIC)
+    assert set(aio.__all__) <= set(dir(aio))
+    for name in aio.__all__:  # some come when they are asked for
+        getattr(aio, name)
     modules = {name for name in public_attributes(aio) if inspect.ismodule(getattr(aio, name))}
     assert public_attributes(aio) - modules == set(PUBLIC)
     assert modules == set()
@@ -90,7 +114,8 @@ def test_a_public_name_is_of_the_kind_that_callers_catch_or_call(
 
 
 def test_a_file_has_the_attributes_that_are_meant() -> None:
-    assert public_attributes(aio.File) == FILE_ATTRIBUTES
+    assert inherited_attributes(aio.File) == FILE_ATTRIBUTES
+    assert inherited_attributes(aio.AsyncFile) == FILE_ATTRIBUTES - NOT_ASYNC
 
 
 @pytest.mark.parametrize(("name", "parameters"), SIGNATURES.items())

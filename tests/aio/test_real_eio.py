@@ -23,8 +23,10 @@ from real_losses import (
     Said,
     Target,
     Write,
+    WriteAll,
     losing_target,
     write_at_once,
+    write_in_batches,
 )
 
 from fuaio.aio import DurabilityError, File, aligned_buffer, open_file
@@ -42,6 +44,26 @@ def write_with_fua(file: File, data: mmap.mmap, offset: int) -> None:
 def write_and_flush(file: File, data: mmap.mmap, offset: int) -> None:
     file.pwrite(data, offset)
     file.flush()
+
+
+def by(write: Write) -> WriteAll:
+    """Many threads, each of which writes one block by a call."""
+    return lambda file, target, blocks: write_at_once(file, write, target, blocks)
+
+
+def in_fua_batches(file: File, target: Target, blocks: list[int]) -> list[Said]:
+    return write_in_batches(file, "fua", target, blocks)
+
+
+def in_flushed_batches(file: File, target: Target, blocks: list[int]) -> list[Said]:
+    return write_in_batches(file, "flush", target, blocks)
+
+
+WAYS = pytest.mark.parametrize(
+    "write",
+    [by(write_with_fua), by(write_and_flush), in_fua_batches, in_flushed_batches],
+    ids=["write_with_fua", "write_and_flush", "fua_batches", "flushed_batches"],
+)
 
 
 @pytest.fixture(params=["raw", "ext4"])
@@ -66,7 +88,7 @@ def opened(target: Target, engine: str, *, direct: bool, flags: int) -> Iterator
 
 
 def write_rounds(
-    target: Target, engine: str, write: Write, *, direct: bool, flags: int = 0
+    target: Target, engine: str, write: WriteAll, *, direct: bool, flags: int = 0
 ) -> list[Said]:
     """Write every block once, in rounds, each of which opens the file again.
 
@@ -83,16 +105,16 @@ def write_rounds(
     said = []
     for some in rounds:
         with opened(target, engine, direct=direct, flags=flags) as file:
-            said += write_at_once(file, write, target, some)
+            said += write(file, target, some)
     assert sorted(one.block for one in said) == sorted(blocks)
     assert all(one.error is None for one in said if one.block in kept)
     return said
 
 
-@pytest.mark.parametrize("write", [write_with_fua, write_and_flush])
+@WAYS
 @pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
 def test_no_success_is_told_of_a_block_that_is_not_there(
-    target: Target, engine: str, write: Write, direct: bool
+    target: Target, engine: str, write: WriteAll, direct: bool
 ) -> None:
     said = write_rounds(target, engine, write, direct=direct)
     failed = {one.block: one.error.errno for one in said if one.error is not None}
@@ -123,13 +145,13 @@ def make_synchronous(target: Target, how: str) -> int:
     return os.O_DSYNC if how == "descriptor" else 0
 
 
-@pytest.mark.parametrize("write", [write_with_fua, write_and_flush])
+@WAYS
 @pytest.mark.parametrize(
     ("kind", "how"),
     [("ext4", "mount"), ("ext4", "attribute"), ("ext4", "descriptor"), ("raw", "descriptor")],
 )
 def test_no_success_is_told_wrong_where_every_write_is_synchronous(
-    scratch: Path, engine: str, write: Write, kind: str, how: str
+    scratch: Path, engine: str, write: WriteAll, kind: str, how: str
 ) -> None:
     with losing_target(scratch, kind) as target:
         flags = make_synchronous(target, how)

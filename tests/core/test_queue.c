@@ -8,59 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "faults.h"
-#include "queue.h"
+#include "fixture.h"
 
-enum { BLOCK = 512, THREADS = 8, ROUNDS = 25, SKIPPED = 77 };
-
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);    \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
-
-struct fixture {
-	struct fuaio_queue *queue;
-	int fd;
-};
-
-static const struct fuaio_engine_ops *ops;
-
-static struct fixture set_up(bool page_cache, bool emulated, unsigned depth)
-{
-	char path[] = "fuaio-test-XXXXXX";
-	struct fixture f = { .fd = mkstemp(path) };
-	struct fuaio_queue_options options = {
-		.ops = ops,
-		.fd = f.fd,
-		.depth = depth,
-		.memory_align = 1,
-		.offset_align = 1,
-		.page_cache = page_cache,
-		.flag_costs_flush = emulated,
-	};
-	int rc;
-
-	CHECK(f.fd >= 0 && unlink(path) == 0);
-	rc = fuaio_queue_open(&f.queue, &options);
-	if (rc)
-		fprintf(stderr, "%s: errno %d\n", ops->name, -rc);
-	CHECK(rc == 0);
-	return f;
-}
-
-static void tear_down(struct fixture f)
-{
-	CHECK(fuaio_queue_in_flight(f.queue) == 0);
-	CHECK(fuaio_queue_promised(f.queue) == 0);
-	while (fuaio_queue_close(f.queue, 100) == -EINTR)
-		continue;
-	CHECK(fuaio_queue_close(f.queue, 100) == 1);
-	fuaio_queue_free(f.queue);
-	close(f.fd);
-}
+enum { BLOCK = 512, THREADS = 8, ROUNDS = 25 };
 
 static int64_t run(struct fuaio_queue *q, enum fuaio_op op, bool fua, int64_t offset, void *data, size_t length,
 		   bool *lost)
@@ -83,14 +33,6 @@ static int64_t run(struct fuaio_queue *q, enum fuaio_op op, bool fua, int64_t of
 static int64_t write_at(struct fuaio_queue *q, int64_t offset, const char *data, bool *lost)
 {
 	return run(q, FUAIO_WRITE, true, offset, (void *)data, strlen(data), lost);
-}
-
-static void check_bytes(int fd, int64_t offset, const char *expected)
-{
-	char found[BLOCK];
-
-	CHECK(pread(fd, found, strlen(expected), offset) == (ssize_t)strlen(expected));
-	CHECK(!memcmp(found, expected, strlen(expected)));
 }
 
 static void test_a_short_write_goes_on_at_its_tail(void)
@@ -202,7 +144,7 @@ static void test_an_engine_hands_over_by_prefix(void)
 	f = set_up(true, false, 1);
 	faults_restart();
 	faults_rule(FAULTS_SUBMIT, 1, 1, FAULTS_TAKE, 3);
-	CHECK(ops->open(&engine, 5) == 0);
+	CHECK(ops->open(&engine, 5, false) == 0);
 	for (unsigned i = 0; i < 5; i++)
 		ops->prepare(engine, &(struct fuaio_slot){ .fd = f.fd,
 							   .op = FUAIO_WRITE,
@@ -210,11 +152,11 @@ static void test_an_engine_hands_over_by_prefix(void)
 							   .iovcnt = 1,
 							   .index = i,
 							   .offset = i });
-	CHECK(ops->submit(engine, 0) == 3 && ops->unsubmitted(engine) == 2);
+	CHECK(ops->submit(engine, 0, 0) == 3 && ops->unsubmitted(engine) == 2);
 	ops->withdraw(engine);
-	CHECK(ops->unsubmitted(engine) == 0 && ops->submit(engine, 0) == 0);
+	CHECK(ops->unsubmitted(engine) == 0 && ops->submit(engine, 0, 0) == 0);
 	while (count < 3)
-		count += ops->reap(engine, answers + count, 5, 100);
+		count += ops->reap(engine, answers + count, 5, 100, 1);
 	for (int i = 0; i < 3; i++)
 		CHECK(answers[i].slot < 3 && answers[i].result == 1);
 	CHECK(lseek(f.fd, 0, SEEK_END) == 3);
@@ -272,22 +214,12 @@ static void test_many_threads(bool page_cache, bool emulated, unsigned depth)
 
 int main(int argc, char **argv)
 {
-	unsigned number = argc > 1 ? (unsigned)atoi(argv[1]) : FUAIO_ENGINES;
 	const char *preload = getenv("LD_PRELOAD");
+	int rc = begin(argc, argv);
 	bool single;
 
-	if (number >= FUAIO_ENGINES) {
-		fprintf(stderr, "usage: %s ENGINE-NUMBER\n", argv[0]);
-		return 2;
-	}
-	ops = fuaio_engines[number];
-	if (!ops->built) {
-		printf("skipped: %s is not built in\n", ops->name);
-		return SKIPPED;
-	}
-	if (ops->has_fua())
-		fuaio_engine_takes_dsync(ops); /* asked once in a process, before the faults count */
-	faults_install(&fuaio_syscalls);
+	if (rc)
+		return rc;
 	test_a_short_write_goes_on_at_its_tail();
 	test_eintr_and_eagain_keep_the_flag();
 	test_an_emulated_write_waits_for_its_flush();
@@ -297,7 +229,7 @@ int main(int argc, char **argv)
 	test_an_engine_hands_over_by_prefix();
 	/* valgrind, which preloads itself, lets no other thread run while one waits in
 	 * io_uring_enter (3.19): many threads would take hours there. */
-	single = number == FUAIO_IO_URING && preload && strstr(preload, "vgpreload");
+	single = ops->number == FUAIO_IO_URING && preload && strstr(preload, "vgpreload");
 	for (unsigned depth = 1; depth <= 16 && !single; depth *= 4) {
 		test_many_threads(true, false, depth);
 		test_many_threads(true, true, depth);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "faults.h"
+#include "rings.h"
 #include "syscalls.h"
 
 #define BLOCK 512
@@ -35,15 +36,7 @@ struct held {
 	struct fuaio_completion answer;
 };
 
-struct ring {
-	int fd;
-	char *sq;
-	struct io_uring_sqe *sqes;
-	struct io_uring_params params;
-	size_t sq_size, sqes_size;
-};
-
-enum { RULES = 32, PLANS = 4096, SEEN = 65536, HELD = 4096, RINGS = 64 };
+enum { RULES = 32, PLANS = 4096, SEEN = 65536, HELD = 4096 };
 
 static struct fuaio_syscalls *table, real;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -52,7 +45,6 @@ static struct rule rules[RULES];
 static struct plan plans[PLANS];
 static struct faults_seen seen[SEEN];
 static struct held held[HELD], ready[HELD];
-static struct ring rings[RINGS];
 static unsigned rule_count, seen_count, kind_count[5], held_count, ready_count, generation;
 
 /* ---- rules ---- */
@@ -266,26 +258,40 @@ static int hook_io_submit(void *ctx, long count, void **iocbs)
 	return r && r->action == FAULTS_LIE ? (int)r->value : rc;
 }
 
-static int hook_io_getevents(void *ctx, long least, long most, void *out, struct timespec *timeout)
+static int deliver_events(uintptr_t engine, struct io_event *events, int count)
 {
-	struct io_event *events = out;
-	struct fuaio_completion answers[64];
-	int kept = 0, count;
-	unsigned late;
+	int kept = 0;
 
-	if (has_ready((uintptr_t)ctx))
-		count = 0;
-	else
-		count = real.io_getevents(ctx, least, most, events, timeout);
 	pthread_mutex_lock(&lock);
 	for (int i = 0; i < count; i++) {
 		struct fuaio_completion answer = { events[i].data, events[i].res };
 
-		if (!deliver((uintptr_t)ctx, &answer))
+		if (!deliver(engine, &answer))
 			continue;
 		events[kept].data = answer.slot;
 		events[kept++].res = answer.result;
 	}
+	pthread_mutex_unlock(&lock);
+	return kept;
+}
+
+static int hook_io_getevents(void *ctx, long least, long most, void *out, struct timespec *timeout)
+{
+	struct io_event *events = out;
+	struct fuaio_completion answers[64];
+	int kept = 0, count = 0;
+	unsigned late;
+
+	if (!has_ready((uintptr_t)ctx)) {
+		count = real.io_getevents(ctx, least, most, events, timeout);
+		kept = deliver_events((uintptr_t)ctx, events, count);
+	}
+	/* A kernel that has more does not answer 0. */
+	while (count == most && !kept) {
+		count = real.io_getevents(ctx, 0, most, events, timeout);
+		kept = deliver_events((uintptr_t)ctx, events, count);
+	}
+	pthread_mutex_lock(&lock);
 	late = take_ready((uintptr_t)ctx, answers, most < 64 ? (unsigned)(most - kept) : 64U - (unsigned)kept);
 	for (unsigned i = 0; i < late; i++) {
 		events[kept].data = answers[i].slot;
@@ -297,42 +303,6 @@ static int hook_io_getevents(void *ctx, long least, long most, void *out, struct
 
 /* ---- io_uring ---- */
 
-static struct ring *ring_of(int fd)
-{
-	for (unsigned i = 0; i < RINGS; i++)
-		if (rings[i].sq && rings[i].fd == fd)
-			return &rings[i];
-	return NULL;
-}
-
-static void ring_forget(struct ring *r)
-{
-	munmap(r->sq, r->sq_size);
-	munmap(r->sqes, r->sqes_size);
-	memset(r, 0, sizeof(*r));
-}
-
-static void ring_watch(int fd, const struct io_uring_params *params)
-{
-	struct ring *r = ring_of(fd);
-
-	if (r)
-		ring_forget(r); /* the descriptor was closed and is in use again */
-	for (r = rings; r->sq; r++)
-		if (r == &rings[RINGS - 1])
-			abort();
-	r->fd = fd;
-	r->params = *params;
-	r->sq_size = params->sq_off.array + params->sq_entries * sizeof(uint32_t);
-	r->sqes_size = params->sq_entries * sizeof(struct io_uring_sqe);
-	r->sq = mmap(NULL, r->sq_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
-	r->sqes = mmap(NULL, r->sqes_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);
-	if (r->sq == MAP_FAILED || (void *)r->sqes == MAP_FAILED)
-		abort();
-	madvise(r->sq, r->sq_size, MADV_DONTFORK);
-	madvise(r->sqes, r->sqes_size, MADV_DONTFORK);
-}
-
 static int hook_io_uring_setup(unsigned entries, void *params)
 {
 	const struct rule *r;
@@ -342,7 +312,7 @@ static int hook_io_uring_setup(unsigned entries, void *params)
 	r = match(FAULTS_SETUP);
 	fd = r ? (int)r->value : real.io_uring_setup(entries, params);
 	if (fd >= 0)
-		ring_watch(fd, params);
+		faults_ring_watch(fd, params);
 	pthread_mutex_unlock(&lock);
 	return fd;
 }
@@ -364,7 +334,7 @@ static void watch_sqe(int fd, struct io_uring_sqe *sqe)
 
 static void watch_ring(int fd, unsigned count)
 {
-	struct ring *r = ring_of(fd);
+	const struct faults_ring *r = faults_ring_of(fd);
 
 	if (!r) {
 		fprintf(stderr, "faults: ring %d was set up before the faults were installed\n", fd);
@@ -399,19 +369,34 @@ static int hook_io_uring_enter(int fd, unsigned to_submit, unsigned min_complete
 	pthread_mutex_unlock(&lock);
 	if (r && r->action == FAULTS_LIE)
 		return (int)r->value;
-	if (rc == (int)to_submit && min_complete && !r && !has_ready((uintptr_t)fd))
+	/* Without min_complete it does not wait: it runs what a ring defers. */
+	if (rc == (int)to_submit && (flags & IORING_ENTER_GETEVENTS) && !r &&
+	    !(min_complete && has_ready((uintptr_t)fd)))
 		real.io_uring_enter(fd, 0, min_complete, flags, arg, arg_size);
 	return rc;
 }
 
-static unsigned hook_completions(int fd, void *ring, struct fuaio_completion *out, unsigned most)
+static int hook_io_uring_register(int fd, unsigned op, void *arg, unsigned count)
 {
-	unsigned count = real.io_uring_completions(fd, ring, out, most), kept = 0;
+	const struct rule *r;
 
 	pthread_mutex_lock(&lock);
-	for (unsigned i = 0; i < count; i++)
-		if (deliver((uintptr_t)fd, &out[i]))
-			out[kept++] = out[i];
+	r = match(FAULTS_SETUP);
+	pthread_mutex_unlock(&lock);
+	return r ? (int)r->value : real.io_uring_register(fd, op, arg, count);
+}
+
+static unsigned hook_completions(int fd, void *ring, struct fuaio_completion *out, unsigned most)
+{
+	unsigned count, kept = 0;
+
+	pthread_mutex_lock(&lock);
+	do {
+		count = real.io_uring_completions(fd, ring, out, most);
+		for (unsigned i = 0; i < count; i++)
+			if (deliver((uintptr_t)fd, &out[i]))
+				out[kept++] = out[i];
+	} while (count == most && !kept);
 	kept += take_ready((uintptr_t)fd, out + kept, most - kept);
 	pthread_mutex_unlock(&lock);
 	return kept;
@@ -425,6 +410,8 @@ static int64_t plain_answer(const struct rule *r, int64_t result)
 
 	if (!r)
 		return result;
+	if (r->action == FAULTS_SLOW)
+		usleep((useconds_t)r->value * 1000);
 	if (r->action == FAULTS_ANSWER || (r->action == FAULTS_SHORT && result > r->value))
 		return r->value;
 	if (r->action == FAULTS_HOLD) {
@@ -486,9 +473,7 @@ static void forget(void)
 	rule_count = seen_count = held_count = ready_count = 0;
 	memset(kind_count, 0, sizeof(kind_count));
 	memset(plans, 0, sizeof(plans));
-	for (unsigned i = 0; i < RINGS; i++)
-		if (rings[i].sq)
-			ring_forget(&rings[i]);
+	faults_rings_forget();
 }
 
 void faults_install(void *syscalls)
@@ -503,6 +488,7 @@ void faults_install(void *syscalls)
 		.io_getevents = real.io_getevents ? hook_io_getevents : NULL,
 		.io_uring_setup = real.io_uring_setup ? hook_io_uring_setup : NULL,
 		.io_uring_enter = real.io_uring_enter ? hook_io_uring_enter : NULL,
+		.io_uring_register = real.io_uring_register ? hook_io_uring_register : NULL,
 		.io_uring_completions = real.io_uring_completions ? hook_completions : NULL,
 		.preadv = hook_preadv,
 		.pwritev2 = hook_pwritev2,
@@ -518,6 +504,16 @@ void faults_remove(void)
 	*table = real;
 	forget();
 	pthread_mutex_unlock(&lock);
+}
+
+unsigned faults_asked(int kind)
+{
+	unsigned count;
+
+	pthread_mutex_lock(&lock);
+	count = kind_count[kind];
+	pthread_mutex_unlock(&lock);
+	return count;
 }
 
 unsigned faults_seen_count(int kind)

@@ -10,6 +10,7 @@ enum faults_action {
 	FAULTS_FAIL,   /* submit, setup: not performed, the answer is `value` */
 	FAULTS_TAKE,   /* submit: only the first `value` requests are handed over */
 	FAULTS_LIE,    /* submit: performed, the answer is `value` */
+	FAULTS_SLOW,   /* of the threads engine: performed, `value` milliseconds later */
 };
 
 /* One request as the kernel got it; flush: flags 1 for data only, 0 for all. */
@@ -27,6 +28,8 @@ void faults_forget_rules(void);
 void faults_restart(void); /* as after an install, for files that are open and idle */
 void faults_release(void);
 
+/* As many of a kind were asked for, also where a rule refused them. */
+unsigned faults_asked(int kind);
 unsigned faults_seen_count(int kind); /* -1: of all kinds */
 int faults_seen_at(unsigned index, struct faults_seen *seen);
 

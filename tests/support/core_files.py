@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from faults_table import ANSWER, FLUSH, HOLD, WRITE, Faults
 
 from fuaio.aio import File, Fua, aligned_buffer, open_file
+from fuaio.aio._base import BaseFile
 from fuaio.aio._core import lib
 
 BLOCK = 4096
@@ -26,6 +27,18 @@ def block(number: int, length: int = BLOCK) -> memoryview:
     pattern = bytes((number * 37 + place * 11) % 251 + 1 for place in range(min(length, 251)))
     buffer[:] = (pattern * (length // len(pattern) + 1))[:length]
     return buffer
+
+
+def batch(count: int, *, first: int = 0) -> tuple[list[int], list[memoryview]]:
+    """*count* blocks and where they belong: from block *first* of a file on."""
+    numbers = range(first, first + count)
+    return [number * BLOCK for number in numbers], [block(number) for number in numbers]
+
+
+def has_blocks(path: Path, numbers: Iterable[int]) -> bool:
+    """Whether the file has at its place each of the blocks *numbers*."""
+    data = path.read_bytes()
+    return all(data[at * BLOCK : (at + 1) * BLOCK] == block(at) for at in numbers)
 
 
 def make(path: Path, length: int = 64 * BLOCK) -> Path:
@@ -56,17 +69,17 @@ def emulating(
         yield file
 
 
-def can_fua(file: File) -> Fua:
+def can_fua(file: BaseFile) -> Fua:
     """How *file* asks now; a call, because the answer can change with a write."""
     return file.can_fua
 
 
-def assert_idle(file: File) -> None:
+def assert_idle(file: BaseFile) -> None:
     """Nothing in flight, nothing waits for a flush, no buffer is held."""
     queue = file._queue
     assert lib.fuaio_queue_in_flight(queue._queue) == 0
     assert lib.fuaio_queue_promised(queue._queue) == 0
-    assert queue._held == {}
+    assert queue.held == {}
     assert queue._abandoned == []
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from cffi import FFI
 
 FAULTS = Path(__file__).parents[1] / "faults"
+SOURCES = [FAULTS / "faults.c", FAULTS / "rings.c"]
 AIO = Path(__file__).parents[2] / "aio"
 
 READ, WRITE, FLUSH, SUBMIT, SETUP = range(5)
-ANSWER, SHORT, HOLD, FAIL, TAKE, LIE = range(6)
+ANSWER, SHORT, HOLD, FAIL, TAKE, LIE, SLOW = range(7)
 PATIENCE_MS = 20_000
 
 
@@ -75,6 +76,14 @@ class Faults:
         """Wait until *count* completions are held."""
         assert self._lib.faults_wait_held(count, PATIENCE_MS), f"{count} completions were not held"
 
+    def are_held(self, count: int = 1) -> bool:
+        """Whether *count* completions are held by now."""
+        return bool(self._lib.faults_wait_held(count, 0))
+
+    def asked(self, kind: int) -> int:
+        """How many calls of *kind* there were, of all kinds: submissions too."""
+        return int(self._lib.faults_asked(kind))
+
     def wait_seen(self, kind: int, count: int = 1) -> None:
         """Wait until the kernel got *count* requests of *kind*."""
         assert self._lib.faults_wait_seen(kind, count, PATIENCE_MS), f"{count} were not seen"
@@ -93,5 +102,5 @@ def compile_faults(folder: Path) -> Path:
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     path = folder / "faults.so"
     flags = ["-shared", "-fPIC", "-g", "-O1", "-D_GNU_SOURCE", f"-I{AIO}", "-pthread"]
-    subprocess.run([*compiler, *flags, "-o", str(path), str(FAULTS / "faults.c")], check=True)
+    subprocess.run([*compiler, *flags, "-o", str(path), *map(str, SOURCES)], check=True)
     return path

@@ -34,11 +34,17 @@ def aio_contexts() -> int:
 
 
 class LeftBySignalError(Exception):
-    """What the signal handler of `leave_held_write` raises."""
+    """What the signal handler of `leave_held_call` raises."""
 
 
 def leave_held_write(file: File, data: bytearray, faults: Faults) -> None:
-    """Write *data* durably, and leave the call by a signal: its completion is withheld.
+    """Write *data* durably, and leave the call by a signal: its completion is withheld."""
+    faults.rule(WRITE, HOLD, nth=1 + len(faults.seen(WRITE)))
+    leave_held_call(lambda: file.pwrite(data, 0, fua=True), faults)
+
+
+def leave_held_call(call: Callable[[], object], faults: Faults, count: int = 1) -> None:
+    """Leave *call* by a signal once *count* completions of it are withheld, as by a rule.
 
     For engines whose requests the kernel performs by itself; in the main thread only.
     """
@@ -47,21 +53,20 @@ def leave_held_write(file: File, data: bytearray, faults: Faults) -> None:
         raise LeftBySignalError
 
     def send() -> None:
-        faults.wait_held()
+        faults.wait_held(count)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    faults.rule(WRITE, HOLD, nth=1 + len(faults.seen(WRITE)))
     before = signal.signal(signal.SIGUSR1, leave)
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        file.pwrite(data, 0, fua=True)
+        call()
     except LeftBySignalError:
         return
     finally:
         sender.join()
         signal.signal(signal.SIGUSR1, before)
-    raise AssertionError("the write returned though its completion was withheld")
+    raise AssertionError("the call returned though a completion was withheld")
 
 
 def is_exported(data: bytearray) -> bool:

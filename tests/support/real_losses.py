@@ -24,17 +24,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from block_devices import failing_loop_device, mounted
 from needs import need_command, need_root
 
-from fuaio.aio import File, aligned_buffer
+from fuaio.aio import BatchError, File, aligned_buffer
 
 BLOCK = mmap.PAGESIZE  # what a memory file system gives and takes at once
 BLOCKS = 512
 FILE_BYTES = 2 * BLOCK * BLOCKS
 DEVICE_BYTES = 4096 * BLOCK
 THREADS = 16
+BATCHES = 4
 NOTHING = bytes(BLOCK)
 
 # Linux uapi/linux/falloc.h and fiemap.h.
@@ -138,11 +140,17 @@ class Said:
 
 
 Write = Callable[[File, mmap.mmap, int], None]
+WriteAll = Callable[[File, Target, list[int]], list[Said]]
+
+
+def _content(block: int) -> mmap.mmap:
+    data = aligned_buffer(BLOCK)
+    data[:] = struct.pack("=QQ", block, id(data)) * (BLOCK // 16)
+    return data
 
 
 def _attempt(file: File, write: Write, target: Target, block: int) -> Said:
-    data = aligned_buffer(BLOCK)
-    data[:] = struct.pack("=QQ", block, id(data)) * (BLOCK // 16)
+    data = _content(block)
     try:
         write(file, data, target.offset(block))
     except OSError as error:
@@ -167,3 +175,29 @@ def write_at_once(file: File, write: Write, target: Target, blocks: list[int]) -
 
     with ThreadPoolExecutor(THREADS) as pool:
         return [one for some in pool.map(work, range(THREADS)) for one in some]
+
+
+def write_in_batches(
+    file: File, durable: Literal["fua", "flush"], target: Target, blocks: list[int]
+) -> list[Said]:
+    """Let threads write *blocks* of *target* in a batch each, and give what was said of each."""
+    start = threading.Barrier(BATCHES)
+
+    def work(part: int) -> list[Said]:
+        mine = blocks[part::BATCHES]
+        data = [_content(block) for block in mine]
+        errors: dict[int, Exception] = {}
+        start.wait()
+        try:
+            file.write_batch([target.offset(block) for block in mine], data, durable=durable)
+        except BatchError as error:
+            errors = error.failures
+        said = []
+        for number, block in enumerate(mine):
+            failure = errors.get(number)
+            assert failure is None or isinstance(failure, OSError)
+            said.append(Said(block, bytes(data[number]), failure))
+        return said
+
+    with ThreadPoolExecutor(BATCHES) as pool:
+        return [one for some in pool.map(work, range(BATCHES)) for one in some]

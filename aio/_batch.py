@@ -1,0 +1,105 @@
+"""Many requests by one call: their buffers and offsets as C takes them, and how they ended."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from fuaio.aio._buffers import address_of, exported, exported_all, release
+from fuaio.aio._core import ffi, lib
+from fuaio.aio._errors import BatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+    from fuaio.aio._core import CData
+    from fuaio.aio._queue import Batch
+
+    Buffers = Sequence[Buffer] | Buffer
+
+__all__ = ["Pieces", "check_all_done", "durable_number", "make_pieces"]
+
+
+_DURABLE = {"fua": lib.FUAIO_FUA, "flush": lib.FUAIO_GROUPED, None: lib.FUAIO_PLAIN}
+
+
+def durable_number(durable: str | None) -> int:
+    """Return C's name for what makes a batch durable.
+
+    Raises:
+        ValueError: *durable* is none of them.
+    """
+    if durable not in _DURABLE:
+        raise ValueError(f"durable is {durable!r}: one of 'fua', 'flush' and None")
+    return int(_DURABLE[durable])
+
+
+class Pieces(NamedTuple):
+    """What a batch reads or writes, and what has to live as long as the kernel may use it."""
+
+    total: int
+    length: int
+    c: CData
+    held: tuple[CData, ...]
+    kept: tuple[object, ...]
+
+    def place(self, number: int) -> tuple[int, int, int]:
+        """Return offset, address and length of request *number*, as C takes them."""
+        c = self.c
+        offset = int(c.offsets[number])
+        if c.block:
+            return offset, address_of(c.buffers[0]) + number * c.block, int(c.block)
+        return offset, address_of(c.buffers[number]), int(c.lengths[number])
+
+
+def make_pieces(offsets: Sequence[int], buffers: Buffers, *, writable: bool) -> Pieces:
+    """Export *buffers*, or one buffer cut into as many equal blocks as there are *offsets*.
+
+    Raises:
+        ValueError: There are none, or the counts differ, or the buffer cannot be cut so.
+        TypeError: Something is no buffer, or no whole number.
+        OverflowError: An offset does not fit 64 bits.
+    """
+    # A copy: they are looked at before the first request, so they must not change later.
+    # Of bytes array would take eight for a number.
+    numbers = array("q", [*offsets] if isinstance(offsets, bytes | bytearray) else offsets)
+    if not numbers:
+        raise ValueError("an empty batch: pass at least one offset and one buffer")
+    if isinstance(buffers, list | tuple):
+        held, lengths = _export_each(buffers, len(numbers), writable)
+        block = 0
+    else:
+        held = (exported(cast("Buffer", buffers), writable=writable),)
+        lengths, block = None, len(held[0]) // len(numbers)
+        if block * len(numbers) != len(held[0]) or not block:
+            total = len(held[0])
+            release(held)
+            raise ValueError(
+                f"a buffer of {total} bytes cannot be cut into {len(numbers)} equal blocks"
+            )
+    places = ffi.new("void *[]", held)
+    at = ffi.from_buffer("int64_t[]", numbers)
+    made = ffi.new("struct fuaio_pieces *")
+    made.count, made.offsets, made.buffers, made.block = len(numbers), at, places, block
+    made.lengths = lengths if lengths is not None else ffi.NULL
+    length = sum(map(len, held))
+    # Not held: close releases that, and a thread between two waits still has to end its batch.
+    return Pieces(len(numbers), length, made, held, (at, places, lengths))
+
+
+def _export_each(
+    buffers: Sequence[Buffer], count: int, writable: bool
+) -> tuple[tuple[CData, ...], CData]:
+    if len(buffers) != count:
+        raise ValueError(f"{count} offsets and {len(buffers)} buffers: one of each for a request")
+    held = exported_all(buffers, writable=writable)
+    return held, ffi.new("size_t[]", [*map(len, held)])
+
+
+def check_all_done(batch: Batch, name: str) -> None:
+    """Raise `BatchError` if a request of *batch* failed."""
+    failures = batch.failures()
+    if failures:
+        raise BatchError(failures, len(batch.outcomes), name)

@@ -1,0 +1,200 @@
+"""A file belongs to one loop and its thread; several files, loops and interruptions do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from async_files import Run, hold, let_go, opened, step, turns, until
+from core_files import BLOCK, block, make
+from faults_table import HOLD, SUBMIT, WRITE, Faults
+from life_files import is_exported
+
+from fuaio.aio import AsyncFile, open_async
+
+
+def calls(file: AsyncFile, data: bytearray) -> list[Coroutine[Any, Any, object]]:
+    """One of each call that a file takes."""
+    return [
+        file.pwrite(data, 0, fua=True),
+        file.pread_into(data, 0),
+        file.pread(1, 0),
+        file.flush(),
+        file.write_batch([0], data),
+        file.read_batch([0], data),
+        file.close(),
+    ]
+
+
+async def refused(file: AsyncFile, data: bytearray) -> None:
+    for call in calls(file, data):
+        with pytest.raises(RuntimeError, match="belongs to another event loop"):
+            await call
+    assert not is_exported(data)
+
+
+@pytest.mark.combination
+def test_another_loop_gets_an_error_before_anything_is_submitted(
+    scratch: Path, engine: str, faults: Faults, run: Run
+) -> None:
+    async def main() -> None:
+        async with opened(make(scratch / "file"), engine) as file:
+            asked = faults.asked(SUBMIT)
+            with ThreadPoolExecutor(1) as pool:
+                await asyncio.wrap_future(pool.submit(asyncio.run, refused(file, bytearray(8))))
+            assert (faults.asked(SUBMIT), faults.seen()) == (asked, [])
+            assert not file.closed
+            assert await file.pwrite(block(1), 0, fua=True) == BLOCK
+
+    run(main())
+
+
+def test_a_thread_without_a_loop_gets_an_error(
+    scratch: Path, engine: str, faults: Faults, run: Run
+) -> None:
+    async def main() -> None:
+        async with opened(make(scratch / "file"), engine) as file:
+
+            def use() -> None:
+                for call in calls(file, bytearray(8)):
+                    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+                        step(call)
+
+            with ThreadPoolExecutor(1) as pool:
+                await asyncio.wrap_future(pool.submit(use))
+            assert faults.seen() == []
+
+    run(main())
+
+
+def test_its_loop_in_another_thread_gets_an_error(
+    scratch: Path, engine: str, faults: Faults
+) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> AsyncFile:
+        return await open_async(make(scratch / "file"), "r+", engine=engine)
+
+    file = loop.run_until_complete(begin())
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(loop.run_until_complete, refused(file, bytearray(8))).result()
+    assert faults.seen() == []
+    loop.run_until_complete(file.close())
+    loop.close()
+
+
+def test_two_files_on_one_loop_are_served_beside_each_other(
+    scratch: Path, engine: str, faults: Faults, run_on_each: Run
+) -> None:
+    paths = [make(scratch / "first"), make(scratch / "second")]
+
+    async def main() -> None:
+        async with opened(paths[0], engine) as first, opened(paths[1], engine) as second:
+            faults.rule(WRITE, HOLD)
+            held = await hold(first, faults, first.pwrite(block(1), 0, fua=True))
+            done = await asyncio.gather(
+                *(second.pwrite(block(n), n * BLOCK, fua=True) for n in range(40))
+            )
+            assert done == [BLOCK] * 40
+            assert not held.done()
+            let_go(first, faults)
+            assert await held == BLOCK
+
+    run_on_each(main())
+
+
+def test_two_loops_in_two_threads_do_not_disturb_each_other(
+    scratch: Path, engine: str, run_on_each: Run
+) -> None:
+    async def write(path: Path, first: int) -> None:
+        async with opened(path, engine, depth=8) as file:
+            for turn in range(10):
+                numbers = range(turn * 6, turn * 6 + 6)
+                await asyncio.gather(
+                    *(file.pwrite(block(first + n), n * BLOCK, fua=True) for n in numbers)
+                )
+            await file.write_batch([60 * BLOCK], [block(first + 60)])
+
+    paths = [make(scratch / str(number)) for number in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(run_on_each, write(p, n * 100)) for n, p in enumerate(paths)]:
+            done.result()
+    for number, path in enumerate(paths):
+        content = path.read_bytes()
+        for n in range(61):
+            assert content[n * BLOCK : (n + 1) * BLOCK] == block(number * 100 + n)
+
+
+# ---- interruptions ----
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_ctrl_c_while_answers_are_told_loses_none_of_them(
+    scratch: Path, ring_engine: str, faults: Faults, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [at]
+    tell = AsyncFile._tell
+
+    def interrupted(file: AsyncFile, answer: object) -> None:
+        if left[0] == 0:
+            left[0] = -1
+            raise KeyboardInterrupt
+        left[0] -= 1
+        tell(file, answer)  # type: ignore[arg-type]  # of cffi
+
+    async def begin() -> tuple[AsyncFile, list[asyncio.Task[int]]]:
+        file = await open_async(make(scratch / "file"), "r+", engine=ring_engine)
+        faults.rule(WRITE, HOLD, times=4)
+        writes = [asyncio.ensure_future(file.pwrite(block(n), n * BLOCK)) for n in range(4)]
+        await until(lambda: faults.are_held(4))
+        return file, writes
+
+    async def end(file: AsyncFile, writes: list[asyncio.Task[int]]) -> None:
+        assert await asyncio.gather(*writes) == [BLOCK] * 4
+        assert file._queue.held == {}
+        await file.close()
+
+    with asyncio.Runner() as runner:
+        file, writes = runner.run(begin())
+        monkeypatch.setattr(AsyncFile, "_tell", interrupted)
+        let_go(file, faults)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(asyncio.sleep(20))
+        assert left == [-1]
+        runner.run(end(file, writes))
+
+
+def test_ctrl_c_cancels_the_main_task_and_closes_its_file(
+    scratch: Path, engine: str, faults: Faults
+) -> None:
+    data, files = bytearray(block(1)), []
+
+    async def main() -> None:
+        async with open_async(make(scratch / "file"), "r+", engine=engine) as file:
+            files.append(file)
+            faults.rule(WRITE, HOLD)
+            loop = asyncio.get_running_loop()
+
+            async def interrupt() -> None:
+                await until(faults.are_held)
+                signal.raise_signal(signal.SIGINT)
+                await turns()
+                let_go(file, faults)
+
+            helper = loop.create_task(interrupt())
+            try:
+                await file.pwrite(data, 0, fua=True)
+            finally:
+                await helper
+
+    assert threading.current_thread() is threading.main_thread()
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert files[0]._queue.is_closed
+    assert not is_exported(data)
