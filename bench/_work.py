@@ -1,0 +1,78 @@
+"""What is measured, and what comes back: the records that a contestant and a run share.
+
+A contestant is whoever can do a piece of `Work`: an engine of ours, fio, QEMU, another library.
+Each does it in processes of its own, started anew for each round, so that none inherits the
+caches, threads or garbage of another. Rounds are interleaved: each contestant does the work once
+before any does it again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Answer", "Contestant", "Pattern", "Work"]
+
+
+class Pattern(StrEnum):
+    """In which order the blocks of the region are overwritten."""
+
+    RANDOM = "random"
+    SEQUENTIAL = "sequential"
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """Overwrite blocks of a region that was written before, for a while."""
+
+    path: str
+    """A device or a file that stays as long as the run; it may be one of /proc/PID/fd."""
+    region_bytes: int
+    block_bytes: int = 4096
+    depth: int = 1
+    """Writes in flight at once, of each job."""
+    jobs: int = 1
+    """Processes that write at the same time."""
+    seconds: float = 1.0
+    direct: bool = True
+    pattern: Pattern = Pattern.RANDOM
+    fill: int = 0xA5
+    """The byte that every block consists of: the same for all, since a device may look at it."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one job did."""
+
+    writes: int
+    elapsed_s: float
+    cpu_s: float
+    """User and system time, of its helpers too."""
+    latencies_s: list[float] = []
+    """Of single writes, where they were taken: not in the rounds that IOPS come from."""
+
+
+class Contestant(Protocol):
+    """Somebody who can do work."""
+
+    name: str
+    """As the tables and --against have it."""
+
+    def why_not(self, work: Work) -> str:
+        """Return why it cannot do this work here, and what to do about it; empty where it can."""
+        ...
+
+    def command(self, work: Work, job: int) -> Sequence[str]:
+        """Return the program that does it, as job number *job*, with all its arguments."""
+        ...
+
+    def answer(self, output: str, work: Work) -> Answer:
+        """Return what the program printed as an answer.
+
+        Raises:
+            ValueError: It says nothing of that kind; the text tells what was seen.
+        """
+        ...
