@@ -36,6 +36,7 @@ HERE = Path(__file__).resolve()
 CACHE = Path(os.environ.get("FUAIO_ROOTS") or HERE.parents[1] / "build" / "roots").absolute()
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 CERTIFICATES = "/etc/certificates-of-the-caller.pem"
+INDEXES = ("index-url", "extra-index-url")
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
 # The program that each needs, and Debian's package of it.
@@ -312,8 +313,8 @@ def hand_in_network(merged: Path) -> dict[str, str]:
     if certificates is not None:
         shutil.copyfile(certificates, merged / CERTIFICATES.lstrip("/"))
         environment |= dict.fromkeys(CERTIFICATE_VARIABLES, CERTIFICATES)
-    for folder in index_folders(configuration):
-        bind(merged, folder, str(folder), "ro")
+    for place in places_named(configuration):
+        bind(merged, place, str(place), "ro")
     text = io.StringIO()
     parser = configparser.RawConfigParser()
     parser.read_dict(configuration)
@@ -350,17 +351,17 @@ def certificates_of_the_caller(configuration: Mapping[str, Mapping[str, str]]) -
     return next((Path(name) for name in named if name and Path(name).is_file()), None)
 
 
-def index_folders(configuration: Mapping[str, Mapping[str, str]]) -> Iterator[Path]:
-    """Give the folders of this machine that pip's configuration names, each once."""
+def places_named(configuration: Mapping[str, Mapping[str, str]]) -> Iterator[Path]:
+    """Give what of this machine the configuration of pip names, each once."""
     seen = set()
     for section in configuration.values():
-        for name in ("index-url", "extra-index-url", "find-links"):
+        for name in (*INDEXES, "find-links", "constraint"):
             for word in section.get(name, "").split():
                 path = Path(unquote(urlsplit(word).path if word.startswith("file:") else word))
                 if not path.is_absolute() or not path.exists():
                     continue
                 # The pages of an index lead to files beside it.
-                if name != "find-links" and path.parent != Path("/"):
+                if name in INDEXES and path.parent != Path("/"):
                     path = path.parent
                 if path not in seen:
                     seen.add(path)

@@ -114,6 +114,19 @@ def test_an_offline_run_has_no_interface_but_lo(folder: Path) -> None:
     assert (status, [line.split(":")[0].strip() for line in seen.splitlines()]) == (0, ["lo"])
 
 
+def test_the_files_that_pips_configuration_names_are_there_to_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "etc").mkdir()
+    capped = tmp_path / "constraints.txt"
+    capped.write_text("six<=1.16.0\n", encoding="utf-8")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(capped))
+    words = ["run", "--bind", "/usr:/usr:ro", str(folder), "cat", "/etc/pip.conf", str(capped)]
+    done = call(*words, cache=tmp_path / "cache")
+    assert f"constraint = {capped}" in done.stdout
+    assert done.stdout.endswith("six<=1.16.0\n")
+
+
 def test_a_folder_that_is_bound_keeps_what_was_written(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     options = ["--bind", f"{tmp_path}/scratch:/scratch"]
