@@ -131,7 +131,11 @@ def test_a_compiler_that_links_nothing_is_an_error_and_no_missing_library(
     probe: Probe, tmp_path: Path
 ) -> None:
     compiler = tmp_path / "cc"
-    compiler.write_text('#!/bin/sh\nexec cc -Wl,--no-such-option "$@"\n')
+    # Meson asks for the linker's version first, which binutils 2.44 refuses with such an option.
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *--version*) exec cc "$@" ;; esac\n'
+        'exec cc -Wl,--no-such-option "$@"\n'
+    )
     compiler.chmod(0o755)
     cross = tmp_path / "cross"  # otherwise Meson itself would notice, when it runs a program
     cross.write_text(

@@ -60,6 +60,7 @@ def test_a_capability_that_the_table_does_not_know_is_wrong() -> None:
 
 
 def test_the_groups_of_the_workflow_are_all_of_the_cells() -> None:
+    pytest.importorskip("allpairspy")
     matrix = Matrix(Table(TABLE), small=False)
     every = {(tier, task.cell) for tier in TIERS for task in matrix.tasks(tier)}
     run = set()
