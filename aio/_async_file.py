@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from fuaio.aio._batch import Buffers, Pieces
     from fuaio.aio._core import CData
-    from fuaio.aio._queue import Queue
+    from fuaio.aio._queue import Call, Queue
 
 __all__ = ["AsyncFile", "close_dropped"]
 
@@ -65,7 +65,7 @@ class AsyncFile(BaseFile):
         self._thread = get_ident()
         self._tags = count(1)
         self._waiting: dict[int, asyncio.Future[CData | int]] = {}
-        self._batches: dict[int, CData] = {}
+        self._batches: dict[int, Call] = {}
         self._told = ffi.new("struct fuaio_told *")
         self._is_turn_planned = False
         self._idle: asyncio.Future[None] | None = None  # what close waits for
@@ -218,7 +218,7 @@ class AsyncFile(BaseFile):
             self._queue.end_batch(batch)
             raise self._piece_refused(outcomes, pieces)
         tag = next(self._tags)
-        lib.fuaio_loop_begin_batch(batch[0], tag)
+        lib.fuaio_loop_begin_batch(batch.c[0], tag)
         future = self._waiting[tag] = self._loop.create_future()
         self._batches[tag] = batch
         try:
@@ -228,7 +228,7 @@ class AsyncFile(BaseFile):
             failed = await future
         except BaseException:
             if tag in self._batches:
-                lib.fuaio_batch_abandon(batch[0])
+                lib.fuaio_batch_abandon(batch.c[0])
                 if not self._loop.is_closed():
                     self._plan_turn()
             raise

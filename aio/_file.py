@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
 from fuaio.aio._batch import check_all_done, durable_number, make_pieces
-from fuaio.aio._buffers import address_of, aligned_buffer, exported, exported_all, place_of
+from fuaio.aio._buffers import address_of, aligned_buffer, exported_all, place_of
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError
 
@@ -60,7 +60,7 @@ class File(BaseFile):
             AlignmentError: Something is not aligned; nothing was submitted.
             OSError: The kernel's.
         """
-        return self._transfer(READ, buffer, offset, fua=False)
+        return self._transfer(READ, buffer, offset, False)
 
     def preadv(self, buffers: Iterable[Buffer], offset: int) -> int:
         """Fill *buffers* in turn, as `pread_into` does one, with one request where it fits."""
@@ -94,7 +94,7 @@ class File(BaseFile):
         Source:
             pwritev2(2), RWF_DSYNC.
         """
-        return self._transfer(WRITE, data, offset, fua=fua)
+        return self._transfer(WRITE, data, offset, fua)
 
     def pwritev(self, buffers: Iterable[Buffer], offset: int, *, fua: bool = False) -> int:
         """Write *buffers* one after the other at *offset*, as `pwrite` does one.
@@ -194,14 +194,10 @@ class File(BaseFile):
             self._closed = True
             self._queue.leave_over()
 
-    def _transfer(self, op: int, data: Buffer, offset: int, *, fua: bool) -> int:
+    def _transfer(self, op: int, data: Buffer, offset: int, fua: bool) -> int:
         if offset < 0:
             raise ValueError(NEGATIVE.format(offset))
-        memory = exported(data, writable=op == READ)
-        if not len(memory):  # not its truth: that is the pointer's
-            self._queue.check_open()
-            return 0
-        done = self._queue.run_once(op, fua, offset, memory)
+        done = self._queue.run_once(op, fua, offset, data)
         if done is None:
             self._queue.check_open()
             raise AlignmentError(self._misalignment([place_of(data)], offset))

@@ -18,17 +18,19 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from fuaio.aio._buffers import release
+from fuaio.aio._buffers import exported, release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import ClosedError, DurabilityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Buffer
+
     from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
 
-__all__ = ["Batch", "Queue", "close_left_over"]
+__all__ = ["Batch", "Call", "Queue", "close_left_over"]
 
 _SLICE_MS = 100
 _EXIT_S = 10.0  # how long the end of the interpreter waits for the kernel
@@ -45,9 +47,24 @@ class _Kind(NamedTuple):
     free: Callable[[CData], None]
 
 
-_REQUEST = ffi.typeof("struct fuaio_request **")
+_READ = int(lib.FUAIO_READ)
+# Looked up once: each takes as long as a part of the system call. The names of arguments, too.
+_once, _from_buffer, _BYTES = lib.fuaio_request_once, ffi.from_buffer, ffi.typeof("char[]")
+_REQUEST, _SEVERAL = ffi.typeof("struct fuaio_request **"), ffi.typeof("struct fuaio_batch **")
 _ALONE = _Kind(lib.fuaio_request_abandon, lib.fuaio_request_is_done, lib.fuaio_request_free)
 _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch_free)
+
+
+class Call:
+    """A call under way: the place that C keeps it in, and what it uses until it is done."""
+
+    __slots__ = ("c", "held", "kept", "kind")
+
+    def __init__(self, place: CData, kind: _Kind) -> None:
+        self.c = place
+        self.kind = kind
+        self.held: tuple[CData, ...] = ()  # buffers
+        self.kept: object = None  # what else
 
 
 class Batch(NamedTuple):
@@ -81,11 +98,18 @@ class Queue:
         self._event_fd = event_fd
         self._process = lib.fuaio_process()
         self.name = name
-        # By the place that C keeps a call in, or a loop's tag, the buffers that it uses.
-        self.held: dict[CData | int, tuple[CData, ...]] = {}
-        self._kept: dict[CData, object] = {}  # what else it uses
-        self._abandoned: list[tuple[CData, _Kind]] = []
+        # By a loop's tag the buffers that its request uses.
+        self.held: dict[int, tuple[CData, ...]] = {}
+        self._calls: set[Call] = set()  # all others: a signal may end their callers anywhere
+        self._spare: list[Call] = []  # of these, those for one request of one buffer, not in use
+        self._abandoned: list[Call] = []
         _live.add(self)
+
+    def __del__(self) -> None:
+        """Free what would have been used again; what is still under way keeps the queue alive."""
+        for call in self._spare:
+            if call.c[0]:
+                call.kind.free(call.c[0])
 
     @property
     def fd(self) -> int:
@@ -133,27 +157,33 @@ class Queue:
             raise self.foreign()
         return flags
 
-    def run_once(self, op: int, fua: bool, offset: int, memory: CData) -> int | None:
-        """Run one request on the exported *memory* and wait; None where something is not aligned.
+    def run_once(self, op: int, fua: bool, offset: int, data: Buffer) -> int | None:
+        """Run one request on *data* and wait; None where something is not aligned.
 
         If a signal handler raises meanwhile, the request goes on: its memory stays exported
         until its completion is seen by a later call, or by close.
         """
         if self._abandoned:
             self._sweep()
-        request = ffi.new(_REQUEST)
-        # Before it is submitted, since a signal may end this call anywhere.
-        self.held[request] = (memory,)
         try:
-            done = lib.fuaio_request_once(
-                self._queue, op, fua, offset, memory, len(memory), request
-            )
+            call = self._spare.pop()
+        except IndexError:
+            call = self._begin(_REQUEST, _ALONE)
+        try:
+            memory = _from_buffer(_BYTES, data, op == _READ)
+            call.held = (memory,)
+            if length := len(memory):
+                done = _once(self._queue, op, fua, offset, memory, length, call.c)
+            else:
+                done = self._nothing()
         except BaseException:
-            self._let_go(request, _ALONE)
+            self._let_go(call)
+            exported(data, writable=op == _READ)  # where it could not be, this says why
             raise
         if done < 0:
-            return self._go_on(request, done)
-        self.held.pop(request, None)
+            return self._go_on(call, done)
+        call.held = ()
+        self._spare.append(call)
         return int(done)
 
     def run(
@@ -162,15 +192,25 @@ class Queue:
         """Run one request on several *buffers*, as `run_once` does on one."""
         if self._abandoned:
             self._sweep()
-        request, error = ffi.new(_REQUEST), ffi.new("int *")
-        self.held[request] = buffers
+        call, error = self._begin(_REQUEST, _ALONE), ffi.new("int *")
         try:
-            request[0] = lib.fuaio_request_new(self._queue, op, fua, offset, iov, count, error)
-            done = lib.fuaio_request_run(request[0]) if request[0] else error[0]
+            call.held = buffers
+            call.c[0] = lib.fuaio_request_new(self._queue, op, fua, offset, iov, count, error)
+            done = lib.fuaio_request_run(call.c[0]) if call.c[0] else error[0]
         except BaseException:
-            self._let_go(request, _ALONE)
+            self._let_go(call)
             raise
-        return self._go_on(request, done)
+        return self._go_on(call, done)
+
+    def _nothing(self) -> int:
+        """Do what there is to do for an empty buffer."""
+        self.check_open()
+        return 0
+
+    def _begin(self, place: CData, kind: _Kind) -> Call:
+        call = Call(ffi.new(place), kind)
+        self._calls.add(call)
+        return call
 
     def run_batch(self, op: int, durable: int, pieces: Pieces) -> Batch | int:
         """Run the requests of *pieces* and wait until each is done.
@@ -185,26 +225,27 @@ class Queue:
         try:
             if isinstance(outcomes, int):
                 return outcomes
-            failed = lib.fuaio_batch_run(batch[0])
+            failed = lib.fuaio_batch_run(batch.c[0])
             while failed == -errno.EINTR:  # a slice is over; Python looks at signals between two
-                failed = lib.fuaio_batch_run(batch[0])
+                failed = lib.fuaio_batch_run(batch.c[0])
             if failed < 0:
                 raise self.foreign()
             return Batch(self, pieces.length, int(failed), outcomes)
         finally:
             self.end_batch(batch)
 
-    def begin_batch(self, op: int, durable: int, pieces: Pieces) -> tuple[CData, CData | int]:
+    def begin_batch(self, op: int, durable: int, pieces: Pieces) -> tuple[Call, CData | int]:
         """Return a batch for `end_batch`, not begun; its outcomes, or the piece that is wrong."""
         self.check_open()
         if self._abandoned:
             self._sweep()
         outcomes = ffi.new("struct fuaio_outcome[]", pieces.total)
-        batch, wrong = ffi.new("struct fuaio_batch **"), ffi.new("uint64_t *")
-        self.held[batch] = pieces.held
-        self._kept[batch] = (outcomes, pieces)
+        batch, wrong = self._begin(_SEVERAL, _BATCH), ffi.new("uint64_t *")
         try:
-            error = lib.fuaio_batch_new(batch, self._queue, op, durable, pieces.c, outcomes, wrong)
+            batch.held, batch.kept = pieces.held, (outcomes, pieces)
+            error = lib.fuaio_batch_new(
+                batch.c, self._queue, op, durable, pieces.c, outcomes, wrong
+            )
             if error == -errno.ENOMEM:
                 raise MemoryError(f"no memory for a batch of {pieces.total}")
             return batch, int(wrong[0]) if error else outcomes
@@ -212,25 +253,25 @@ class Queue:
             self.end_batch(batch)
             raise
 
-    def end_batch(self, batch: CData) -> None:
+    def end_batch(self, batch: Call) -> None:
         """Begin no more of it; what it uses is let go once nothing of it is in flight."""
-        self._let_go(batch, _BATCH)
+        self._let_go(batch)
 
-    def _go_on(self, request: CData, done: int) -> int | None:
+    def _go_on(self, call: Call, done: int) -> int | None:
         """Wait for what is not done yet, and let go of it; *done* is the answer so far."""
         try:
             while done == -errno.EINTR:  # a slice is over; Python looks at signals between two
-                done = lib.fuaio_request_run(request[0])
+                done = lib.fuaio_request_run(call.c[0])
             if done >= 0:
                 return int(done)
-            if not request[0]:
+            if not call.c[0]:
                 self.raise_not_begun(done)
                 return None
-            written = int(lib.fuaio_request_bytes(request[0]))
-            lost = lib.fuaio_request_lost_durability(request[0])
+            written = int(lib.fuaio_request_bytes(call.c[0]))
+            lost = lib.fuaio_request_lost_durability(call.c[0])
             raise self.failure(-done, written, lost=lost)
         finally:
-            self._let_go(request, _ALONE)
+            self._let_go(call)
 
     def raise_not_begun(self, code: int) -> None:
         """Raise why nothing began; return where something is not aligned."""
@@ -256,9 +297,10 @@ class Queue:
             return True
         self._sweep()
         with suppress(KeyError):
-            while True:  # of calls that a signal ended at an odd place
+            while True:
                 release(self.held.popitem()[1])
-        self._kept.clear()  # who still has to end a batch has its own hold of that
+        for call in [*self._calls]:  # those that a signal ended at an odd place
+            self._end(call)
         self._close_event_fd()  # until now somebody might have written to it
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc), self.name)
@@ -291,35 +333,41 @@ class Queue:
         vars(refused)["bytes_written"] = written
         return refused
 
-    def _let_go(self, call: CData, kind: _Kind) -> None:
-        if not call[0]:  # it never began, or is freed
-            release(self.held.pop(call, ()))
-            self._kept.pop(call, None)
-        elif kind.abandon(call[0]):
-            self._free(call, kind)
+    def _let_go(self, call: Call) -> None:
+        if not call.c[0]:  # it never began, or is freed
+            self._end(call)
+        elif call.kind.abandon(call.c[0]):
+            self._free(call)
         else:
-            self._abandoned.append((call, kind))
+            self._abandoned.append(call)
 
     def _sweep(self) -> None:
         """Free what is done. Each is taken by one thread: others may be at it too."""
         still = []
         with suppress(IndexError):
             while True:
-                call, kind = self._abandoned.pop()
-                if kind.is_done(call[0]):
-                    self._free(call, kind)
+                call = self._abandoned.pop()
+                if call.kind.is_done(call.c[0]):
+                    self._free(call)
                 else:
-                    still.append((call, kind))
+                    still.append(call)
         self._abandoned += still
 
-    def _free(self, call: CData, kind: _Kind) -> None:
-        # Who takes them out releases them: without the GIL, two at once would be one too many.
-        held = self.held.pop(call, ())
+    def _free(self, call: Call) -> None:
         # First, since Ctrl-C may come between, and whoever let go of it does so again.
-        freed, call[0] = call[0], ffi.NULL
-        kind.free(freed)
-        release(held)
-        self._kept.pop(call, None)
+        freed, call.c[0] = call.c[0], ffi.NULL
+        call.kind.free(freed)
+        self._end(call)
+
+    def _end(self, call: Call) -> None:
+        """Give back the buffers of a call of which C has nothing any more."""
+        # Who takes it out releases them: without the GIL, two at once would be one too many.
+        try:
+            self._calls.remove(call)
+        except KeyError:
+            return
+        release(call.held)
+        call.held, call.kept = (), None
 
     def foreign(self) -> ClosedError:
         """Return what a forked child gets."""

@@ -389,24 +389,9 @@ int64_t fuaio_request_run(struct fuaio_request *request)
 int64_t fuaio_request_once(struct fuaio_queue *q, enum fuaio_op op, bool fua, int64_t offset, void *memory,
 			   size_t length, struct fuaio_request **kept)
 {
-	struct iovec iov = { memory, length };
-	struct fuaio_request *request;
-	int64_t result;
-	int error;
+	int rc = fuaio_request_renew(kept, q, op, fua, offset, (struct iovec){ memory, length });
 
-	*kept = NULL;
-	if (q->process != fuaio_process())
-		return -ECHILD;
-	request = fuaio_request_new(q, op, fua, offset, &iov, 1, &error);
-	if (!request)
-		return error;
-	*kept = request;
-	result = fuaio_request_run(request);
-	if (result >= 0) {
-		*kept = NULL;
-		fuaio_request_free(request);
-	}
-	return result;
+	return rc < 0 ? rc : fuaio_request_run(*kept);
 }
 
 bool fuaio_request_abandon(struct fuaio_request *request)

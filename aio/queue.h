@@ -78,9 +78,9 @@ struct fuaio_request *fuaio_request_new(struct fuaio_queue *queue, enum fuaio_op
 					int64_t offset, const struct iovec *iov, unsigned iovcnt,
 					int *error);
 
-/* The same in one call, for a request of one buffer that is done within it: bytes. Otherwise the
- * request is in *kept, to be asked, run further if it is -EINTR, and freed; where there is none,
- * nothing began: -EINVAL: not aligned, -ENOMEM, -ECHILD. */
+/* Both in one call, for a request of one buffer. It stays in *kept: to be asked, run further if it
+ * is -EINTR, and used again once it is done, or freed. Where there is none nothing began: -EINVAL:
+ * not aligned, -ENOMEM. */
 int64_t fuaio_request_once(struct fuaio_queue *queue, enum fuaio_op op, bool fua, int64_t offset, void *memory,
 			   size_t length, struct fuaio_request **kept);
 

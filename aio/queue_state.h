@@ -129,6 +129,10 @@ void fuaio_drive_hand_over(struct fuaio_queue *q);
 /* request.c */
 int fuaio_waiter_init(struct fuaio_waiter *waiter);
 void fuaio_waiter_end(struct fuaio_waiter *waiter);
+/* A request in *kept, where one that is done is used again; NULL there and -EINVAL or -ENOMEM, as
+ * with fuaio_request_new. */
+int fuaio_request_renew(struct fuaio_request **kept, struct fuaio_queue *q, enum fuaio_op op, bool fua,
+			int64_t offset, struct iovec iov);
 bool fuaio_request_is_aligned(const struct fuaio_queue_options *options, int64_t offset, const struct iovec *iov);
 
 /* batch.c. The lock is held: a request of the batch is done. */

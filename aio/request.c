@@ -204,6 +204,36 @@ struct fuaio_request *fuaio_request_new(struct fuaio_queue *q, enum fuaio_op op,
 	return request;
 }
 
+/* One that is done, for another buffer. */
+static void use_again(struct fuaio_request *request, enum fuaio_op op, bool fua, int64_t offset, struct iovec iov)
+{
+	request->state = FUAIO_FRESH;
+	request->op = op;
+	request->fua = fua;
+	request->needs_flush = request->lost_durability = false;
+	request->retries = request->iov_first = 0;
+	request->iov_skip = request->bytes = 0;
+	request->offset = offset;
+	request->iov[0] = iov;
+	request->iovcnt = 1;
+	request->length = iov.iov_len;
+}
+
+int fuaio_request_renew(struct fuaio_request **kept, struct fuaio_queue *q, enum fuaio_op op, bool fua,
+			int64_t offset, struct iovec iov)
+{
+	int error;
+
+	if (*kept && fuaio_request_is_aligned(&q->options, offset, &iov)) {
+		use_again(*kept, op, fua, offset, iov);
+		return 0;
+	}
+	if (*kept)
+		fuaio_request_free(*kept);
+	*kept = fuaio_request_new(q, op, fua, offset, &iov, 1, &error);
+	return *kept ? 0 : error;
+}
+
 size_t fuaio_request_bytes(const struct fuaio_request *request)
 {
 	return request->bytes;

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from core_files import BLOCK, assert_idle, block, make
@@ -35,9 +34,6 @@ from life_files import (
 from needs import need_engine
 
 from fuaio.aio import ClosedError, File, _queue, open_file
-
-if TYPE_CHECKING:
-    from fuaio.aio._core import CData
 
 CHILD = Path(__file__).parents[1] / "support" / "life_child.py"
 
@@ -359,9 +355,9 @@ def test_a_buffer_is_released_once_though_the_file_is_closed_before_its_call_ret
     released: list[object] = []
     let_go = _queue.Queue._let_go
 
-    def closed_by_another_thread(queue: _queue.Queue, call: CData, kind: _queue._Kind) -> None:
+    def closed_by_another_thread(queue: _queue.Queue, call: _queue.Call) -> None:
         file.close()
-        let_go(queue, call, kind)
+        let_go(queue, call)
 
     monkeypatch.setattr(_queue, "release", released.extend)
     monkeypatch.setattr(_queue.Queue, "_let_go", closed_by_another_thread)
