@@ -71,10 +71,13 @@ def place_of(data: Buffer) -> tuple[int, int]:
         return address_of(memory), len(memory)
 
 
-def release(held: Iterable[CData]) -> None:
+def release(held: Iterable[CData | memoryview]) -> None:
     """End the exports: the buffers can be resized and freed again."""
     for memory in held:
-        ffi.release(memory)
+        if isinstance(memory, memoryview):
+            memory.release()
+        else:
+            ffi.release(memory)
 
 
 def _why_not(data: object, writable: bool) -> str:

@@ -60,7 +60,10 @@ class File(BaseFile):
             AlignmentError: Something is not aligned; nothing was submitted.
             OSError: The kernel's.
         """
-        return self._transfer(READ, buffer, offset, False)
+        done = self._queue.run_once(READ, False, offset, buffer)
+        if done is None:
+            raise self._why_not_begun(buffer, offset)
+        return done
 
     def preadv(self, buffers: Iterable[Buffer], offset: int) -> int:
         """Fill *buffers* in turn, as `pread_into` does one, with one request where it fits."""
@@ -94,7 +97,10 @@ class File(BaseFile):
         Source:
             pwritev2(2), RWF_DSYNC.
         """
-        return self._transfer(WRITE, data, offset, fua)
+        done = self._queue.run_once(WRITE, fua, offset, data)
+        if done is None:
+            raise self._why_not_begun(data, offset)
+        return done
 
     def pwritev(self, buffers: Iterable[Buffer], offset: int, *, fua: bool = False) -> int:
         """Write *buffers* one after the other at *offset*, as `pwrite` does one.
@@ -194,14 +200,11 @@ class File(BaseFile):
             self._closed = True
             self._queue.leave_over()
 
-    def _transfer(self, op: int, data: Buffer, offset: int, fua: bool) -> int:
+    def _why_not_begun(self, data: Buffer, offset: int) -> Exception:
+        self._queue.check_open()
         if offset < 0:
-            raise ValueError(NEGATIVE.format(offset))
-        done = self._queue.run_once(op, fua, offset, data)
-        if done is None:
-            self._queue.check_open()
-            raise AlignmentError(self._misalignment([place_of(data)], offset))
-        return done
+            return ValueError(NEGATIVE.format(offset))
+        return AlignmentError(self._misalignment([place_of(data)], offset))
 
     def _transfer_all(self, op: int, buffers: Iterable[Buffer], offset: int, *, fua: bool) -> int:
         self._queue.check_open()

@@ -18,9 +18,10 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from fuaio.aio._buffers import exported, release
+from fuaio.aio._buffers import address_of, exported, release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import ClosedError, DurabilityError
+from fuaio.aio._once import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +49,7 @@ class _Kind(NamedTuple):
 
 
 _READ = int(lib.FUAIO_READ)
-# Looked up once: each takes as long as a part of the system call. The names of arguments, too.
-_once, _from_buffer, _BYTES = lib.fuaio_request_once, ffi.from_buffer, ffi.typeof("char[]")
+_once = bind(address_of(ffi.addressof(lib, "fuaio_request_once")))
 _REQUEST, _SEVERAL = ffi.typeof("struct fuaio_request **"), ffi.typeof("struct fuaio_batch **")
 _ALONE = _Kind(lib.fuaio_request_abandon, lib.fuaio_request_is_done, lib.fuaio_request_free)
 _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch_free)
@@ -58,12 +58,13 @@ _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch
 class Call:
     """A call under way: the place that C keeps it in, and what it uses until it is done."""
 
-    __slots__ = ("c", "held", "kept", "kind")
+    __slots__ = ("address", "c", "held", "kept", "kind")
 
     def __init__(self, place: CData, kind: _Kind) -> None:
         self.c = place
+        self.address = address_of(place)
         self.kind = kind
-        self.held: tuple[CData, ...] = ()  # buffers
+        self.held: tuple[CData | memoryview, ...] = ()  # buffers
         self.kept: object = None  # what else
 
 
@@ -94,6 +95,7 @@ class Queue:
     def __init__(self, holder: CData, fd: int, name: str, event_fd: int = -1) -> None:
         self._holder = holder
         self._queue: CData = holder[0]
+        self._address = address_of(holder[0])
         self._fd = fd
         self._event_fd = event_fd
         self._process = lib.fuaio_process()
@@ -170,21 +172,19 @@ class Queue:
         except IndexError:
             call = self._begin(_REQUEST, _ALONE)
         try:
-            memory = _from_buffer(_BYTES, data, op == _READ)
-            call.held = (memory,)
-            if length := len(memory):
-                done = _once(self._queue, op, fua, offset, memory, length, call.c)
-            else:
-                done = self._nothing()
+            done = _once(self._address, call.address, op, fua, offset, data, call)
         except BaseException:
             self._let_go(call)
             exported(data, writable=op == _READ)  # where it could not be, this says why
             raise
+        if done is None:
+            self._spare.append(call)
+            self.check_open()
+            return 0
         if done < 0:
             return self._go_on(call, done)
-        call.held = ()
         self._spare.append(call)
-        return int(done)
+        return done
 
     def run(
         self, op: int, fua: bool, offset: int, iov: CData, count: int, buffers: tuple[CData, ...]
@@ -201,11 +201,6 @@ class Queue:
             self._let_go(call)
             raise
         return self._go_on(call, done)
-
-    def _nothing(self) -> int:
-        """Do what there is to do for an empty buffer."""
-        self.check_open()
-        return 0
 
     def _begin(self, place: CData, kind: _Kind) -> Call:
         call = Call(ffi.new(place), kind)

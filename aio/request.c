@@ -167,7 +167,7 @@ void fuaio_queue_close_in_child(struct fuaio_queue *q)
 
 bool fuaio_request_is_aligned(const struct fuaio_queue_options *options, int64_t offset, const struct iovec *iov)
 {
-	if (offset % options->offset_align)
+	if (offset < 0 || offset % options->offset_align)
 		return false;
 	return !iov->iov_len ||
 	       !((uintptr_t)iov->iov_base % options->memory_align || iov->iov_len % options->offset_align);

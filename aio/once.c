@@ -1,0 +1,135 @@
+/* fuaio.aio._once: one request of one buffer, from Python to C and back, with nothing in between.
+ *
+ * The rest of the binding is cffi's. There a buffer becomes an object of its own and each argument
+ * is looked at in a general way, which takes a third of the time that a durable write to memory
+ * does. This function does what cffi would for fuaio_request_once, and no more; the function is
+ * called through its address, so that there is one copy of the core. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "engine.h"
+
+/* As core.cdef declares it. */
+typedef int64_t (*once_function)(void *queue, int op, int fua, int64_t offset, void *memory, size_t length,
+				 void **kept);
+
+enum argument { QUEUE, PLACE, OP, FUA, OFFSET, DATA, CALL, ARGUMENTS };
+
+/* The request is not done, or failed: the kernel may still use the memory, so `call` gets a hold of
+ * it, before any signal handler can run. Where there is no memory for that, nobody ever lets go. */
+static void hold(PyObject *call, PyObject *data, Py_buffer *buffer)
+{
+	PyObject *view = PyMemoryView_FromObject(data);
+	PyObject *held = view ? PyTuple_Pack(1, view) : NULL;
+
+	if (held && PyObject_SetAttrString(call, "held", held) == 0)
+		PyBuffer_Release(buffer);
+	PyErr_Clear();
+	Py_XDECREF(held);
+	Py_XDECREF(view);
+}
+
+static PyObject *run(PyObject *self, PyObject *const *args, void *queue, void **place, int64_t offset, Py_buffer *buffer)
+{
+	once_function function = *(once_function *)PyCapsule_GetPointer(self, NULL);
+	int op = (int)PyLong_AsLong(args[OP]), fua = PyObject_IsTrue(args[FUA]);
+	int64_t done;
+
+	if (PyErr_Occurred()) {
+		PyBuffer_Release(buffer);
+		return NULL;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	done = function(queue, op, fua, offset, buffer->buf, (size_t)buffer->len, place);
+	Py_END_ALLOW_THREADS
+	if (done < 0 && *place)
+		hold(args[CALL], args[DATA], buffer);
+	else
+		PyBuffer_Release(buffer);
+	return PyLong_FromLongLong(done);
+}
+
+static PyObject *once(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+	Py_buffer buffer;
+	void *queue, *place;
+	int64_t offset;
+	int writable;
+
+	if (count != ARGUMENTS) {
+		PyErr_Format(PyExc_TypeError, "%d arguments are wanted, not %zd", ARGUMENTS, count);
+		return NULL;
+	}
+	queue = PyLong_AsVoidPtr(args[QUEUE]);
+	place = PyLong_AsVoidPtr(args[PLACE]);
+	offset = PyLong_AsLongLong(args[OFFSET]);
+	writable = PyLong_AsLong(args[OP]) == FUAIO_READ;
+	if (PyErr_Occurred())
+		return NULL;
+	if (PyObject_GetBuffer(args[DATA], &buffer, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
+		return NULL;
+	if (buffer.len)
+		return run(self, args, queue, place, offset, &buffer);
+	PyBuffer_Release(&buffer);
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef method = {
+	"once", (PyCFunction)(void (*)(void))once, METH_FASTCALL,
+	"once(queue, place, op, fua, offset, data, call): its answer; None for empty data."
+};
+
+static void forget(PyObject *capsule)
+{
+	PyMem_Free(PyCapsule_GetPointer(capsule, NULL));
+}
+
+/* A function pointer is no object pointer: the capsule holds where it is kept. */
+static PyObject *bind(PyObject *module, PyObject *address)
+{
+	void *number = PyLong_AsVoidPtr(address);
+	void **kept;
+	PyObject *capsule, *function;
+
+	(void)module;
+	if (!number)
+		return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "no address of a function");
+	kept = PyMem_Malloc(sizeof(*kept));
+	if (!kept)
+		return PyErr_NoMemory();
+	*kept = number;
+	capsule = PyCapsule_New(kept, NULL, forget);
+	if (!capsule) {
+		PyMem_Free(kept);
+		return NULL;
+	}
+	function = PyCFunction_NewEx(&method, capsule, NULL);
+	Py_DECREF(capsule);
+	return function;
+}
+
+static PyMethodDef methods[] = {
+	{ "bind", bind, METH_O, "bind(address): once, for fuaio_request_once at that address." },
+	{ 0 },
+};
+
+static PyModuleDef_Slot slots[] = {
+#ifdef Py_GIL_DISABLED
+	{ Py_mod_gil, Py_MOD_GIL_NOT_USED },
+#endif
+	{ 0 },
+};
+
+static struct PyModuleDef module = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "_once",
+	.m_methods = methods,
+	.m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__once(void);
+
+PyMODINIT_FUNC PyInit__once(void)
+{
+	return PyModuleDef_Init(&module);
+}
