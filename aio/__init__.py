@@ -23,6 +23,7 @@ from fuaio.aio._errors import (
 )
 from fuaio.aio._file import File
 from fuaio.aio._open import open_file
+from fuaio.aio._pool import BufferPool
 
 if _typing.TYPE_CHECKING:
     from fuaio.aio._async_file import AsyncFile
@@ -33,6 +34,7 @@ __all__ = [
     "AsyncFile",
     "Available",
     "BatchError",
+    "BufferPool",
     "ClosedError",
     "DurabilityError",
     "EngineUnavailableError",

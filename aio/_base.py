@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
-    from fuaio.aio._queue import Queue
+    from fuaio.aio._queue import Queue, Registered
 
 __all__ = ["NEGATIVE", "READ", "WRITE", "BaseFile", "Fua"]
 
@@ -90,6 +90,10 @@ class BaseFile:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+    def _registered(self) -> Registered:
+        """Whether the pool that the file was opened with is registered, or why not."""
+        return self._queue.registered
 
     def fileno(self) -> int:
         """Return the descriptor, which stays this object's to close."""

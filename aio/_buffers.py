@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["address_of", "aligned_buffer", "exported", "exported_all", "place_of", "release"]
 
+# Of a batch each buffer passes here: looked up once, and called without names.
+_export, _end, _BYTES = ffi.from_buffer, ffi.release, ffi.typeof("char[]")
+_NOT_EXPORTED = (BufferError, ValueError, TypeError)
+
 
 def aligned_buffer(length: int) -> mmap.mmap:
     """Return *length* bytes of zeroed memory that ``O_DIRECT`` takes.
@@ -42,8 +46,8 @@ def exported(data: Buffer, *, writable: bool = False) -> CData:
             that is not C-contiguous.
     """
     try:
-        memory: CData = ffi.from_buffer(data, require_writable=writable)
-    except (BufferError, ValueError, TypeError) as error:
+        memory: CData = _export(_BYTES, data, writable)
+    except _NOT_EXPORTED as error:
         raise TypeError(_why_not(data, writable)) from error
     return memory
 
@@ -51,9 +55,14 @@ def exported(data: Buffer, *, writable: bool = False) -> CData:
 def exported_all(buffers: Iterable[Buffer], *, writable: bool) -> tuple[CData, ...]:
     """Export each of *buffers*; where one cannot be, none stays exported."""
     held: list[CData] = []
+    add = held.append
     try:
         for buffer in buffers:
-            held.append(exported(buffer, writable=writable))
+            # As `exported` does, without a call for each of what may be thousands.
+            try:
+                add(_export(_BYTES, buffer, writable))
+            except _NOT_EXPORTED as error:
+                raise TypeError(_why_not(buffer, writable)) from error
     except BaseException:
         release(held)
         raise
@@ -71,13 +80,10 @@ def place_of(data: Buffer) -> tuple[int, int]:
         return address_of(memory), len(memory)
 
 
-def release(held: Iterable[CData | memoryview]) -> None:
+def release(held: Iterable[CData]) -> None:
     """End the exports: the buffers can be resized and freed again."""
     for memory in held:
-        if isinstance(memory, memoryview):
-            memory.release()
-        else:
-            ffi.release(memory)
+        _end(memory)
 
 
 def _why_not(data: object, writable: bool) -> str:

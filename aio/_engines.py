@@ -30,6 +30,7 @@ __all__ = [
     "luring_has_fua",
     "new_queue",
     "operations",
+    "pool_refusal",
     "refusal",
 ]
 
@@ -112,11 +113,18 @@ def available() -> Available:
 
 
 def new_queue(
-    engine: str, *, fd: int, depth: int, facts: CData | None = None, event_fd: int = -1
+    engine: str,
+    *,
+    fd: int,
+    depth: int,
+    facts: CData | None = None,
+    event_fd: int = -1,
+    pool: CData | None = None,
 ) -> CData | Refusal:
     """Open a C queue of *engine* on *fd* and return its holder, or the `Refusal`.
 
     With *event_fd* it is for an event loop: used by this thread alone, which never waits in it.
+    *pool* is exported memory, which must stay so until the queue is closed.
 
     ``holder[0]`` is the queue. With the last reference to the holder its engine is closed, if it
     was not before, and its memory freed; *fd* stays the caller's until the queue is closed.
@@ -137,6 +145,8 @@ def new_queue(
             "writes_told": facts.writes_told if facts else False,
             # A synchronous RWF_DSYNC write to a raw device flushes after the FUA write as well.
             "flag_costs_flush": engine == "threads" and on_device,
+            "pool": ffi.NULL if pool is None else pool,
+            "pool_length": 0 if pool is None else len(pool),
         },
     )
     # Before it is opened, so that a signal can come between no two steps.
@@ -215,6 +225,16 @@ def _io_uring_refusal(code: int) -> Refusal:
     if code in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         return _say("io_uring", code, "policy", _policy("kernel.io_uring_disabled does not"))
     return _say("io_uring", code, "kernel", "the kernel refused a ring")
+
+
+def pool_refusal(code: int) -> str:
+    """Explain why io_uring did not register a pool, with errno *code*."""
+    why = "the kernel refused it"
+    if code == errno.ENOMEM:
+        why = "it exceeds RLIMIT_MEMLOCK, which counts a pool for each file; raise it"
+    elif code == errno.EFAULT:
+        why = "io_uring registers at most 1 GiB"
+    return f"io_uring_register: {_name(code)}: {why}"
 
 
 def _linux_aio_refusal(code: int, depth: int) -> Refusal:

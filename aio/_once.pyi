@@ -10,7 +10,7 @@ class Once(Protocol):
 
     Returns:
         Its answer; None for empty data, for which C is not asked. Where it is negative and the
-        request stays in *place*, ``call.held`` holds the memory.
+        request stays in *place*, ``call.kept`` holds the memory.
 
     Raises:
         BufferError, TypeError: *data* has no such buffer; nothing began.

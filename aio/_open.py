@@ -9,6 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from fuaio.aio._buffers import exported
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import ENGINES, Refusal, is_native, new_queue
 from fuaio.aio._errors import EngineUnavailableError
@@ -17,6 +18,7 @@ from fuaio.aio._queue import Queue, close_left_over
 
 if TYPE_CHECKING:
     from fuaio.aio._core import CData
+    from fuaio.aio._pool import BufferPool
 
 __all__ = [
     "Opened",
@@ -59,6 +61,7 @@ def open_file(
     engine: str = "auto",
     direct: bool = False,
     depth: int = 32,
+    pool: BufferPool | None = None,
 ) -> File:
     """Open a regular file or a block device for durable reads and writes at offsets.
 
@@ -72,6 +75,8 @@ def open_file(
         direct: ``O_DIRECT``: requests pass the page cache by, must be aligned, and FUA pays.
             Of a descriptor it must be what the descriptor has.
         depth: Most requests in flight at once, 1 to 32767.
+        pool: Memory that io_uring keeps registered for this file; where it refuses, requests go
+            as without, and a line on logger ``fuaio`` says why.
 
     Raises:
         EngineUnavailableError: The named engine cannot be had here.
@@ -83,16 +88,17 @@ def open_file(
     close_left_over()
     made = None
     opened = open_any(path, flags, direct)
+    memory = None if pool is None else exported(pool.memory)
     try:
         facts = ask(opened)
-        made = queue_for(engine, opened.fd, depth, facts)
+        made = queue_for(engine, opened.fd, depth, facts, pool=memory)
         begin(opened, facts, flags, mode)
     except BaseException:
         made = None  # with its last reference the engine is closed; the descriptor is still ours
         undo(opened)
         raise
     queue, engine = made
-    return File(Queue(queue, opened.fd, opened.name), engine, facts, direct=direct)
+    return File(Queue(queue, opened.fd, opened.name, pool=memory), engine, facts, direct=direct)
 
 
 def open_any(path: Path | int, flags: int, direct: bool) -> Opened:
@@ -207,15 +213,20 @@ def ask(opened: Opened) -> CData:
 
 
 def queue_for(
-    engine: str, fd: int, depth: int, facts: CData, event_fd: int = -1
+    engine: str,
+    fd: int,
+    depth: int,
+    facts: CData,
+    event_fd: int = -1,
+    pool: CData | None = None,
 ) -> tuple[CData, str]:
     if engine != "auto":
-        queue = new_queue(engine, fd=fd, depth=depth, facts=facts, event_fd=event_fd)
+        queue = new_queue(engine, fd=fd, depth=depth, facts=facts, event_fd=event_fd, pool=pool)
         if isinstance(queue, Refusal):
             raise EngineUnavailableError(engine, queue.cause, queue.message, queue.errno)
         return queue, engine
     for name in sorted(_suiting(facts), key=lambda name: not is_native(name)):
-        queue = new_queue(name, fd=fd, depth=depth, facts=facts, event_fd=event_fd)
+        queue = new_queue(name, fd=fd, depth=depth, facts=facts, event_fd=event_fd, pool=pool)
         if not isinstance(queue, Refusal):
             _log.debug("descriptor %d: engine %s", fd, name)
             return queue, name

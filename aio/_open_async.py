@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 from fuaio.aio._async_file import AsyncFile, close_dropped
+from fuaio.aio._buffers import exported
 from fuaio.aio._open import ask, begin, check_arguments, open_any, queue_for, undo
 from fuaio.aio._queue import Queue, close_left_over
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fuaio.aio._open import Path
+    from fuaio.aio._pool import BufferPool
 
 __all__ = ["open_async"]
 
@@ -34,6 +36,7 @@ def open_async(
     engine: str = "auto",
     direct: bool = False,
     depth: int = 32,
+    pool: BufferPool | None = None,
 ) -> _Opening:
     """Open a file or block device as `open_file` does, for the event loop that runs.
 
@@ -47,14 +50,22 @@ def open_async(
     If it is cancelled, what it has created is removed and its descriptor closed before the cancel
     is seen; that waits for the thread.
     """
-    return _Opening(path, mode, engine, direct, depth)
+    return _Opening(path, mode, engine, direct, depth, pool)
 
 
 class _Opening:
     """What `open_async` returns."""
 
-    def __init__(self, path: Path | int, mode: str, engine: str, direct: bool, depth: int) -> None:
-        self._arguments = (path, mode, engine, direct, depth)
+    def __init__(
+        self,
+        path: Path | int,
+        mode: str,
+        engine: str,
+        direct: bool,
+        depth: int,
+        pool: BufferPool | None,
+    ) -> None:
+        self._arguments = (path, mode, engine, direct, depth, pool)
         self._file: AsyncFile | None = None
 
     def __await__(self) -> Generator[object, None, AsyncFile]:
@@ -74,17 +85,25 @@ class _Opening:
             await self._file.close()
 
 
-async def _open(path: Path | int, mode: str, engine: str, direct: bool, depth: int) -> AsyncFile:
+async def _open(
+    path: Path | int,
+    mode: str,
+    engine: str,
+    direct: bool,
+    depth: int,
+    pool: BufferPool | None,
+) -> AsyncFile:
     flags = check_arguments(mode, engine, depth)
     close_left_over()
     close_dropped()
     opened = await _to_its_end(_in_thread(lambda: open_any(path, flags, direct)), undo)
     made, event_fd = None, -1
+    memory = None if pool is None else exported(pool.memory)
     work: asyncio.Future[None] | None = None
     try:
         facts = ask(opened)
         event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        made = queue_for(engine, opened.fd, depth, facts, event_fd)
+        made = queue_for(engine, opened.fd, depth, facts, event_fd, memory)
         work = _in_thread(lambda: begin(opened, facts, flags, mode))
         await _to_its_end(work)
     except BaseException:
@@ -95,7 +114,8 @@ async def _open(path: Path | int, mode: str, engine: str, direct: bool, depth: i
             undo(opened)
         raise  # else the loop itself is gone, and the thread goes on: its descriptor stays open
     queue, engine = made
-    return AsyncFile(Queue(queue, opened.fd, opened.name, event_fd), engine, facts, direct=direct)
+    made_queue = Queue(queue, opened.fd, opened.name, event_fd, memory)
+    return AsyncFile(made_queue, engine, facts, direct=direct)
 
 
 def _in_thread(function: Callable[[], _T]) -> asyncio.Future[_T]:

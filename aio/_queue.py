@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import logging
 import os
 import time
 import weakref
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio._buffers import address_of, exported, release
 from fuaio.aio._core import ffi, lib
+from fuaio.aio._engines import pool_refusal
 from fuaio.aio._errors import ClosedError, DurabilityError
 from fuaio.aio._once import bind
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
 
-__all__ = ["Batch", "Call", "Queue", "close_left_over"]
+__all__ = ["Batch", "Call", "Queue", "Registered", "close_left_over"]
+
+_log = logging.getLogger("fuaio")
 
 _SLICE_MS = 100
 _EXIT_S = 10.0  # how long the end of the interpreter waits for the kernel
@@ -64,7 +68,7 @@ class Call:
         self.c = place
         self.address = address_of(place)
         self.kind = kind
-        self.held: tuple[CData | memoryview, ...] = ()  # buffers
+        self.held: tuple[CData, ...] = ()  # buffers
         self.kept: object = None  # what else
 
 
@@ -89,15 +93,37 @@ class Batch(NamedTuple):
         }
 
 
+class Registered(NamedTuple):
+    """Whether the engine has the file's pool registered with the kernel, or why not."""
+
+    buffers: bool
+    why_not: str
+
+
+def _ask_registered(queue: CData, pool: CData | None) -> Registered:
+    if pool is None:
+        return Registered(buffers=False, why_not="the file was opened without a pool")
+    answer = int(lib.fuaio_queue_pool_pinned(queue))
+    if answer == 0:
+        return Registered(buffers=False, why_not="only io_uring registers memory")
+    return Registered(answer > 0, "" if answer > 0 else pool_refusal(-answer))
+
+
 class Queue:
     """The requests of one open file. Takes over *fd*, *event_fd*, and the queue in *holder*."""
 
-    def __init__(self, holder: CData, fd: int, name: str, event_fd: int = -1) -> None:
+    def __init__(
+        self, holder: CData, fd: int, name: str, event_fd: int = -1, pool: CData | None = None
+    ) -> None:
         self._holder = holder
         self._queue: CData = holder[0]
         self._address = address_of(holder[0])
         self._fd = fd
         self._event_fd = event_fd
+        self._pool = pool  # the engine takes it for mapped until it is closed
+        self.registered = _ask_registered(self._queue, pool)
+        if pool is not None:
+            _log.debug("descriptor %d: pool: %s", fd, self.registered.why_not or "registered")
         self._process = lib.fuaio_process()
         self.name = name
         # By a loop's tag the buffers that its request uses.
@@ -296,6 +322,7 @@ class Queue:
                 release(self.held.popitem()[1])
         for call in [*self._calls]:  # those that a signal ended at an odd place
             self._end(call)
+        self._pool = None
         self._close_event_fd()  # until now somebody might have written to it
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc), self.name)

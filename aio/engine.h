@@ -35,6 +35,9 @@ struct fuaio_engine_ops {
 	bool (*has_fua)(void);
 	/* With one_thread only the thread that opens it will call it. */
 	int (*open)(void **engine, unsigned slots, bool one_thread);
+	/* Pin this memory, so that requests in it spare that; before the first request. NULL: the
+	 * engine has no such thing. Refused, requests go as without. */
+	int (*keep_pinned)(void *engine, void *memory, size_t length);
 	/* From now on add to the eventfd for each completion. */
 	int (*notify)(void *engine, int event_fd);
 	/* Line one request up for the next submit. Cannot fail: as many fit as there are slots. */

@@ -20,12 +20,10 @@ enum argument { QUEUE, PLACE, OP, FUA, OFFSET, DATA, CALL, ARGUMENTS };
 static void hold(PyObject *call, PyObject *data, Py_buffer *buffer)
 {
 	PyObject *view = PyMemoryView_FromObject(data);
-	PyObject *held = view ? PyTuple_Pack(1, view) : NULL;
 
-	if (held && PyObject_SetAttrString(call, "held", held) == 0)
+	if (view && PyObject_SetAttrString(call, "kept", view) == 0)
 		PyBuffer_Release(buffer);
 	PyErr_Clear();
-	Py_XDECREF(held);
 	Py_XDECREF(view);
 }
 

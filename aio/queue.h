@@ -46,6 +46,8 @@ struct fuaio_queue_options {
 				* caller's thread but fdatasync where the kernel's engine has no flush (Linux
 				* AIO before 4.18); the caller closes it after the queue */
 	int event_fd;
+	void *pool; /* memory for requests, NULL: none; the caller's, mapped as it is until the queue is closed */
+	size_t pool_length;
 };
 
 /* -ENOPKG: the engine was not built in; otherwise what the kernel said to its set-up. */
@@ -53,6 +55,10 @@ int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_option
 
 /* RWF_DSYNC where the engine passes it on, the kernel takes it and this file is better served by it, else 0. */
 int fuaio_queue_write_flags(struct fuaio_queue *queue);
+
+/* Is the pool pinned for the queue's requests: 1, 0: there is none, or the engine has no such thing,
+ * or what the kernel said to it, -errno: then requests go as without. */
+int fuaio_queue_pool_pinned(const struct fuaio_queue *queue);
 
 /* Refuse new requests, wait until nothing is in flight and nobody is inside, and close the
  * engine and the descriptor: 0 then, 1 where that was done before. -EINTR after at most wait_ms

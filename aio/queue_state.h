@@ -62,6 +62,7 @@ struct fuaio_queue {
 	uint64_t process;
 	struct fuaio_queue_options options;
 	void *engine;
+	int pool_pinned; /* 1, 0, or why not: -errno */
 
 	/* the rules */
 	int write_flags;          /* the mask: no other flag reaches the engine */

@@ -80,6 +80,17 @@ static int locks_init(struct fuaio_queue *q)
 	return rc;
 }
 
+static int pin_pool(struct fuaio_queue *q)
+{
+	const struct fuaio_engine_ops *ops = q->options.ops;
+	int rc;
+
+	if (!q->options.pool || !ops->keep_pinned)
+		return 0;
+	rc = ops->keep_pinned(q->engine, q->options.pool, q->options.pool_length);
+	return rc < 0 ? rc : 1;
+}
+
 static int queue_init(struct fuaio_queue *q)
 {
 	int rc = slots_new(q) ? locks_init(q) : -ENOMEM;
@@ -124,9 +135,15 @@ int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_option
 		free(q);
 		return rc;
 	}
+	q->pool_pinned = pin_pool(q);
 	q->write_flags = write_flags(options);
 	*queue = q;
 	return 0;
+}
+
+int fuaio_queue_pool_pinned(const struct fuaio_queue *q)
+{
+	return q->pool_pinned;
 }
 
 int fuaio_queue_write_flags(struct fuaio_queue *q)

@@ -21,6 +21,7 @@ PUBLIC = {
     "AsyncFile": object,
     "Available": tuple,
     "BatchError": OSError,
+    "BufferPool": object,
     "ClosedError": ValueError,
     "DurabilityError": OSError,
     "EngineUnavailableError": OSError,
@@ -35,8 +36,9 @@ PUBLIC = {
 }
 
 SIGNATURES = {
-    "open_async": "(path, mode, *, engine, direct, depth)",
-    "open_file": "(path, mode, *, engine, direct, depth)",
+    "open_async": "(path, mode, *, engine, direct, depth, pool)",
+    "open_file": "(path, mode, *, engine, direct, depth, pool)",
+    "BufferPool": "(count, length)",
     "aligned_buffer": "(length)",
     "available": "()",
     "laio_has_fua": "()",

@@ -317,18 +317,35 @@ static int hook_io_uring_setup(unsigned entries, void *params)
 	return fd;
 }
 
+static int kind_of(unsigned opcode)
+{
+	switch (opcode) {
+	case IORING_OP_READV:
+	case IORING_OP_READ_FIXED:
+		return FAULTS_READ;
+	case IORING_OP_WRITEV:
+	case IORING_OP_WRITE_FIXED:
+		return FAULTS_WRITE;
+	default:
+		return FAULTS_FLUSH;
+	}
+}
+
 static void watch_sqe(int fd, struct io_uring_sqe *sqe)
 {
-	struct iovec *iov = (struct iovec *)(uintptr_t)sqe->addr;
-	bool transfers = sqe->opcode == IORING_OP_WRITEV || sqe->opcode == IORING_OP_READV;
-	int kind = sqe->opcode == IORING_OP_WRITEV ? FAULTS_WRITE : transfers ? FAULTS_READ : FAULTS_FLUSH;
-	unsigned iovcnt = transfers ? sqe->len : 0;
+	bool fixed = sqe->opcode == IORING_OP_READ_FIXED || sqe->opcode == IORING_OP_WRITE_FIXED;
+	struct iovec one = { (void *)(uintptr_t)sqe->addr, sqe->len };
+	struct iovec *iov = fixed ? &one : (struct iovec *)(uintptr_t)sqe->addr;
+	int kind = kind_of(sqe->opcode);
+	unsigned iovcnt = kind == FAULTS_FLUSH ? 0 : fixed ? 1 : sqe->len;
 	const struct rule *r = match_transfer(kind, iov, iovcnt);
 
-	record(kind, sqe->opcode, transfers ? (int)sqe->rw_flags : (int)sqe->fsync_flags, (int64_t)sqe->off, iov,
-	       iovcnt);
+	record(kind, sqe->opcode, kind == FAULTS_FLUSH ? (int)sqe->fsync_flags : (int)sqe->rw_flags,
+	       (int64_t)sqe->off, iov, iovcnt);
 	if (r && r->action == FAULTS_SHORT && r->value)
-		shorten(iov, sqe->len, really(sqe->fd, r->value));
+		shorten(iov, iovcnt, really(sqe->fd, r->value));
+	if (fixed)
+		sqe->len = (uint32_t)one.iov_len;
 	plan((uintptr_t)fd, sqe->user_data, r);
 }
 
