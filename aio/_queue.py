@@ -83,7 +83,7 @@ class Queue:
         self.name = name
         # By the place that C keeps a call in, or a loop's tag, the buffers that it uses.
         self.held: dict[CData | int, tuple[CData, ...]] = {}
-        self._kept: dict[CData, object] = {}  # what else it uses
+        self._kept: dict[CData, tuple[CData, Pieces]] = {}  # what else a batch uses
         self._abandoned: list[tuple[CData, _Kind]] = []
         _live.add(self)
 
@@ -132,6 +132,14 @@ class Queue:
         if flags < 0:
             raise self.foreign()
         return flags
+
+    def statistics(self) -> CData:
+        """Return C's struct fuaio_statistics of now."""
+        self.check_open()
+        statistics = ffi.new("struct fuaio_statistics *")
+        if lib.fuaio_queue_statistics(self._queue, statistics) < 0:
+            raise self.foreign()
+        return statistics
 
     def run_once(self, op: int, fua: bool, offset: int, memory: CData) -> int | None:
         """Run one request on the exported *memory* and wait; None where something is not aligned.
@@ -294,7 +302,7 @@ class Queue:
     def _let_go(self, call: CData, kind: _Kind) -> None:
         if not call[0]:  # it never began, or is freed
             release(self.held.pop(call, ()))
-            self._kept.pop(call, None)
+            self._drop_kept(call)
         elif kind.abandon(call[0]):
             self._free(call, kind)
         else:
@@ -319,7 +327,12 @@ class Queue:
         freed, call[0] = call[0], ffi.NULL
         kind.free(freed)
         release(held)
-        self._kept.pop(call, None)
+        self._drop_kept(call)
+
+    def _drop_kept(self, call: CData) -> None:
+        kept = self._kept.pop(call, None)
+        if kept is not None:
+            release(kept[1].latencies)
 
     def foreign(self) -> ClosedError:
         """Return what a forked child gets."""
