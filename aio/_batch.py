@@ -110,7 +110,7 @@ def _check_latencies(latencies: Buffer, count: int) -> None:
         if view.format not in _NANOSECONDS or view.itemsize != 8 or view.readonly:
             kind = f"format {view.format!r}" + (", read-only" if view.readonly else "")
             raise TypeError(
-                f"latencies: a {type(latencies).__name__} of {kind} cannot take nanoseconds; "
+                f"latencies: {type(latencies).__name__} of {kind} cannot take nanoseconds; "
                 f"pass array('Q', bytes(8 * {count}))"
             )
         if view.nbytes != 8 * count or not view.c_contiguous:

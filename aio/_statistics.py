@@ -50,7 +50,7 @@ class AutoChoice(NamedTuple):
     """Seconds that such batches took."""
 
     trials_s: float
-    """Seconds of these that went to what was not chosen, or before anything was."""
+    """Seconds of these that went to the other way: at most 2 % in the long run."""
 
     switches: int
     """How often the choice changed after it was first made."""
@@ -100,7 +100,7 @@ def _measured_of(c: CData) -> Measured:
 
 def _why(chosen: str | None, fua: Measured, flush: Measured) -> str:
     if chosen is None or fua.median_s is None or flush.median_s is None:
-        return f"not known yet: {fua.samples} samples with fua, {flush.samples} with flush"
+        return f"not known yet; samples so far: fua {fua.samples}, flush {flush.samples}"
     medians = {"fua": fua.median_s, "flush": flush.median_s}
     other = "flush" if chosen == "fua" else "fua"
     mine, its = medians[chosen] * _US, medians[other] * _US

@@ -3,8 +3,8 @@
  * A pair is a sample of each way, one right after the other, so that whatever else goes on in
  * the machine meets both. At first one pair follows the other, until one way leads; then the
  * chosen way goes on, and a pair begins only where its trial of the other way, at the price of
- * the last one, keeps all trials within their share of the time. What was spent before anything
- * was known counts as trials too. */
+ * the last one, keeps all trials within their share of the time. What the other way took before
+ * anything was known counts as trials too. */
 #include "auto.h"
 
 #define LEAD 1.1          /* what the medians must differ by for a switch */
@@ -112,6 +112,11 @@ double fuaio_auto_median(const struct fuaio_choice *c, enum fuaio_way way)
 	return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
 }
 
+double fuaio_auto_total_s(const struct fuaio_choice *c)
+{
+	return c->ways[FUAIO_BY_FUA].total_s + c->ways[FUAIO_BY_GROUP].total_s;
+}
+
 /* ---- the choice ---- */
 
 static enum fuaio_way other(enum fuaio_way way)
@@ -132,6 +137,8 @@ static void choose_first(struct fuaio_choice *c)
 	c->chosen = group ? FUAIO_BY_GROUP : FUAIO_BY_FUA;
 	/* Where they are close, what it costs to look again is small. */
 	c->known = pairs >= FUAIO_SAMPLES || (pairs >= FUAIO_FIRST_SAMPLES && leads(c, c->chosen));
+	if (c->known)
+		c->trials_s = c->ways[other(c->chosen)].total_s;
 	c->cost_s = c->trials_s / (double)pairs;
 }
 
@@ -178,8 +185,8 @@ static void begin_trial(struct fuaio_choice *c)
 /* Also what goes on in the chosen way until the last of it is done and a trial can begin. */
 static void spend(struct fuaio_choice *c, enum fuaio_way way, double seconds)
 {
-	c->total_s += seconds;
-	if (!c->known || way != c->chosen || c->now != c->chosen)
+	c->ways[way].total_s += seconds;
+	if (c->known && (way != c->chosen || c->now != c->chosen))
 		c->trials_s += seconds;
 }
 
@@ -190,7 +197,7 @@ void fuaio_auto_learn(struct fuaio_choice *c, enum fuaio_way way, unsigned width
 		return; /* it began before the way changed */
 	if (!c->known || c->measures)
 		sample_add(c, width, writes, seconds);
-	else if (c->trials_s + c->cost_s <= c->total_s * TRIALS_SHARE)
+	else if (c->trials_s + c->cost_s <= fuaio_auto_total_s(c) * TRIALS_SHARE)
 		begin_trial(c);
 }
 

@@ -17,10 +17,11 @@ enum {
 	FUAIO_CLASSES = FUAIO_WIDTH_CLASSES * FUAIO_LENGTH_CLASSES,
 };
 
-/* The latest samples in a ring: seconds a write. */
+/* One way. */
 struct fuaio_measured {
-	double samples[FUAIO_SAMPLES];
+	double samples[FUAIO_SAMPLES]; /* the latest, in a ring: seconds a write */
 	uint64_t count;
+	double total_s; /* also of what was no sample */
 };
 
 /* What is known about writes of about one length, about so many at once. All zero: nothing. */
@@ -30,8 +31,8 @@ struct fuaio_choice {
 	bool known, measures;       /* one of each is being measured */
 	uint64_t sample_writes;     /* of the sample that is under way */
 	double sample_s;
-	double total_s, trials_s; /* all time; what of it went to another way than the chosen one */
-	double began_s, cost_s;   /* trials_s when the last trial began; what that one cost */
+	double trials_s;        /* what of all time went to the other way than the chosen one, */
+	double began_s, cost_s; /* when the last trial began; and what that one cost */
 	uint64_t switches;
 };
 
@@ -47,6 +48,8 @@ unsigned fuaio_auto_stretch(unsigned width);
 void fuaio_auto_learn(struct fuaio_choice *c, enum fuaio_way way, unsigned width, uint64_t writes, double seconds);
 /* The same of a stretch with a failure in it, which tells nothing about either way. */
 void fuaio_auto_waste(struct fuaio_choice *c, enum fuaio_way way, double seconds);
+
+double fuaio_auto_total_s(const struct fuaio_choice *c);
 
 /* Seconds a write; 0: there is no sample. */
 double fuaio_auto_median(const struct fuaio_choice *c, enum fuaio_way way);

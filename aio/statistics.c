@@ -6,7 +6,7 @@ static void tell_choice(struct fuaio_choice_told *told, const struct fuaio_choic
 	*told = (struct fuaio_choice_told){
 		.known = c->known,
 		.chosen = c->chosen,
-		.total_s = c->total_s,
+		.total_s = fuaio_auto_total_s(c),
 		.trials_s = c->trials_s,
 		.switches = c->switches,
 	};
@@ -26,7 +26,7 @@ int fuaio_queue_statistics(struct fuaio_queue *q, struct fuaio_statistics *s)
 	s->flushes = q->flush_number;
 	s->choices = 0;
 	for (unsigned i = 0; i < FUAIO_CLASSES; i++)
-		if (q->choices[i].total_s > 0)
+		if (fuaio_auto_total_s(&q->choices[i]) > 0)
 			tell_choice(&s->choice[s->choices++], &q->choices[i], i);
 	fuaio_drive_leave(q);
 	return 0;
