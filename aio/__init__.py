@@ -24,6 +24,7 @@ from fuaio.aio._errors import (
 from fuaio.aio._file import File
 from fuaio.aio._open import open_file
 from fuaio.aio._pool import BufferPool
+from fuaio.aio._statistics import AutoChoice, Measured, Statistics
 
 if _typing.TYPE_CHECKING:
     from fuaio.aio._async_file import AsyncFile
@@ -32,6 +33,7 @@ if _typing.TYPE_CHECKING:
 __all__ = [
     "AlignmentError",
     "AsyncFile",
+    "AutoChoice",
     "Available",
     "BatchError",
     "BufferPool",
@@ -40,6 +42,8 @@ __all__ = [
     "EngineUnavailableError",
     "File",
     "Fua",
+    "Measured",
+    "Statistics",
     "aligned_buffer",
     "available",
     "laio_has_fua",

@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import count
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
 from fuaio.aio._batch import check_all_done, durable_number, make_pieces
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from fuaio.aio._batch import Buffers, Pieces
+    from fuaio.aio._batch import Buffers, Durable, Pieces
     from fuaio.aio._core import CData
     from fuaio.aio._queue import Call, Queue
 
@@ -100,15 +100,17 @@ class AsyncFile(BaseFile):
         offsets: Sequence[int],
         buffers: Buffers,
         *,
-        durable: Literal["fua", "flush"] | None = "fua",
+        durable: Durable = "fua",
+        latencies: Buffer | None = None,
     ) -> int:
         """Write each of *buffers* at its offset, as `File.write_batch`; one await for all.
 
         If it is cancelled no more is begun; what was may still happen.
         """
         self._check()
-        pieces = make_pieces(offsets, buffers, writable=False)
-        await self._run_batch(WRITE, durable_number(durable), pieces)
+        number = durable_number(durable)
+        pieces = make_pieces(offsets, buffers, writable=False, latencies=latencies)
+        await self._run_batch(WRITE, number, pieces)
         return pieces.length
 
     async def read_batch(self, offsets: Sequence[int], buffers: Buffers) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fuaio.aio._core import lib
 from fuaio.aio._errors import AlignmentError
+from fuaio.aio._statistics import statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
     from fuaio.aio._queue import Queue, Registered
+    from fuaio.aio._statistics import Statistics
 
 __all__ = ["NEGATIVE", "READ", "WRITE", "BaseFile", "Fua"]
 
@@ -94,6 +96,14 @@ class BaseFile:
     def _registered(self) -> Registered:
         """Whether the pool that the file was opened with is registered, or why not."""
         return self._queue.registered
+
+    def statistics(self) -> Statistics:
+        """Return what was counted and measured on this file since it was opened.
+
+        Raises:
+            ClosedError: The file is closed.
+        """
+        return statistics_of(self._queue.statistics())
 
     def fileno(self) -> int:
         """Return the descriptor, which stays this object's to close."""

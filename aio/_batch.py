@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from fuaio.aio._buffers import address_of, exported, exported_all, release
 from fuaio.aio._core import ffi, lib
@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
     Buffers = Sequence[Buffer] | Buffer
 
-__all__ = ["Pieces", "check_all_done", "durable_number", "make_pieces"]
+__all__ = ["Durable", "Pieces", "check_all_done", "durable_number", "make_pieces"]
 
+Durable = Literal["fua", "flush", "auto"] | None
 
-_DURABLE = {"fua": lib.FUAIO_FUA, "flush": lib.FUAIO_GROUPED, None: lib.FUAIO_PLAIN}
+_DURABLE = {
+    "fua": lib.FUAIO_FUA,
+    "flush": lib.FUAIO_GROUPED,
+    "auto": lib.FUAIO_AUTO,
+    None: lib.FUAIO_PLAIN,
+}
+_NANOSECONDS = frozenset("QL")  # as array and numpy call eight bytes without a sign
 
 
 def durable_number(durable: str | None) -> int:
@@ -32,7 +39,7 @@ def durable_number(durable: str | None) -> int:
         ValueError: *durable* is none of them.
     """
     if durable not in _DURABLE:
-        raise ValueError(f"durable is {durable!r}: one of 'fua', 'flush' and None")
+        raise ValueError(f"durable is {durable!r}: one of 'fua', 'flush', 'auto' and None")
     return int(_DURABLE[durable])
 
 
@@ -44,6 +51,7 @@ class Pieces(NamedTuple):
     c: CData
     held: tuple[CData, ...]
     kept: tuple[object, ...]
+    latencies: tuple[CData, ...]
 
     def place(self, number: int) -> tuple[int, int, int]:
         """Return offset, address and length of request *number*, as C takes them."""
@@ -54,12 +62,14 @@ class Pieces(NamedTuple):
         return offset, address_of(c.buffers[number]), int(c.lengths[number])
 
 
-def make_pieces(offsets: Sequence[int], buffers: Buffers, *, writable: bool) -> Pieces:
+def make_pieces(
+    offsets: Sequence[int], buffers: Buffers, *, writable: bool, latencies: Buffer | None = None
+) -> Pieces:
     """Export *buffers*, or one buffer cut into as many equal blocks as there are *offsets*.
 
     Raises:
         ValueError: There are none, or the counts differ, or the buffer cannot be cut so.
-        TypeError: Something is no buffer, or no whole number.
+        TypeError: Something is no buffer, or no whole number; or *latencies* cannot take them.
         OverflowError: An offset does not fit 64 bits.
     """
     # A copy: they are looked at before the first request, so they must not change later.
@@ -67,6 +77,8 @@ def make_pieces(offsets: Sequence[int], buffers: Buffers, *, writable: bool) -> 
     numbers = array("q", [*offsets] if isinstance(offsets, bytes | bytearray) else offsets)
     if not numbers:
         raise ValueError("an empty batch: pass at least one offset and one buffer")
+    if latencies is not None:
+        _check_latencies(latencies, len(numbers))
     if isinstance(buffers, list | tuple):
         held, lengths = _export_each(buffers, len(numbers), writable)
         block = 0
@@ -85,8 +97,24 @@ def make_pieces(offsets: Sequence[int], buffers: Buffers, *, writable: bool) -> 
     made.count, made.offsets, made.buffers, made.block = len(numbers), at, places, block
     made.lengths = lengths if lengths is not None else ffi.NULL
     length = sum(map(len, held))
+    told: tuple[CData, ...] = ()
+    if latencies is not None:
+        told = (ffi.from_buffer("uint64_t[]", latencies, require_writable=True),)
+        made.latencies = told[0]
     # Not held: close releases that, and a thread between two waits still has to end its batch.
-    return Pieces(len(numbers), length, made, held, (at, places, lengths))
+    return Pieces(len(numbers), length, made, held, (at, places, lengths), told)
+
+
+def _check_latencies(latencies: Buffer, count: int) -> None:
+    with memoryview(latencies) as view:
+        if view.format not in _NANOSECONDS or view.itemsize != 8 or view.readonly:
+            kind = f"format {view.format!r}" + (", read-only" if view.readonly else "")
+            raise TypeError(
+                f"latencies: {type(latencies).__name__} of {kind} cannot take nanoseconds; "
+                f"pass array('Q', bytes(8 * {count}))"
+            )
+        if view.nbytes != 8 * count or not view.c_contiguous:
+            raise ValueError(f"latencies: {len(view)} places for {count} requests: one for each")
 
 
 def _export_each(

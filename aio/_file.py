@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
 from fuaio.aio._batch import check_all_done, durable_number, make_pieces
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from fuaio.aio._batch import Buffers
+    from fuaio.aio._batch import Buffers, Durable, Pieces
     from fuaio.aio._queue import Batch
 
 __all__ = ["File"]
@@ -115,7 +115,8 @@ class File(BaseFile):
         offsets: Sequence[int],
         buffers: Buffers,
         *,
-        durable: Literal["fua", "flush"] | None = "fua",
+        durable: Durable = "fua",
+        latencies: Buffer | None = None,
     ) -> int:
         """Write each of *buffers* at its offset; return once all are durable, as *durable* says.
 
@@ -132,7 +133,12 @@ class File(BaseFile):
             buffers: A list or tuple of buffers, as `pwrite` takes one; or a single buffer, which
                 is cut into as many equal blocks as there are offsets.
             durable: ``fua``: each write as `pwrite` does with *fua*. ``flush``: plain writes,
-                and one flush for as many as were in flight at once. None: not durable.
+                and one flush for as many as were in flight at once. ``auto``: whichever of the
+                two is measured to be quicker on this file, for about so many writes at once of
+                about this length; `statistics` says which, and why. None: not durable.
+            latencies: An ``array("Q")`` with a place for each request, for percentiles: filled
+                with the nanoseconds from when it began until it was done, and durable where that
+                was asked for, or had failed. Without it no clock is read.
 
         Returns:
             The number of bytes written: all of *buffers*.
@@ -141,9 +147,13 @@ class File(BaseFile):
             BatchError: Some failed; ``failures`` tells which, all others are as asked. A group
                 whose flush failed fails as a whole, and what follows it.
             AlignmentError: Something is not aligned; nothing was submitted.
-            ValueError: No or different numbers of offsets and buffers; nothing was submitted.
+            ValueError: No or different numbers of offsets, buffers and latencies; nothing was
+                submitted.
         """
-        return self._run_batch(WRITE, durable_number(durable), offsets, buffers).length
+        self._queue.check_open()
+        number = durable_number(durable)
+        pieces = make_pieces(offsets, buffers, writable=False, latencies=latencies)
+        return self._run_batch(WRITE, number, pieces).length
 
     def read_batch(self, offsets: Sequence[int], buffers: Buffers) -> list[int]:
         """Read into each of *buffers* from its offset, as `write_batch` writes.
@@ -151,7 +161,9 @@ class File(BaseFile):
         Returns:
             For each the number of bytes read; fewer than its length only at the end of the file.
         """
-        batch = self._run_batch(READ, lib.FUAIO_PLAIN, offsets, buffers)
+        self._queue.check_open()
+        pieces = make_pieces(offsets, buffers, writable=True)
+        batch = self._run_batch(READ, lib.FUAIO_PLAIN, pieces)
         return [outcome.bytes for outcome in batch.outcomes]
 
     def flush(self, *, metadata: bool = False) -> None:
@@ -222,15 +234,7 @@ class File(BaseFile):
             raise AlignmentError(self._misalignment(places, offset))
         return done
 
-    def _run_batch(
-        self,
-        op: int,
-        durable: int,
-        offsets: Sequence[int],
-        buffers: Buffers,
-    ) -> Batch:
-        self._queue.check_open()
-        pieces = make_pieces(offsets, buffers, writable=op == READ)
+    def _run_batch(self, op: int, durable: int, pieces: Pieces) -> Batch:
         batch = self._queue.run_batch(op, durable, pieces)
         if isinstance(batch, int):
             raise self._piece_refused(batch, pieces)

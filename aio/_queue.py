@@ -62,13 +62,14 @@ _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch
 class Call:
     """A call under way: the place that C keeps it in, and what it uses until it is done."""
 
-    __slots__ = ("address", "c", "held", "kept", "kind")
+    __slots__ = ("address", "c", "held", "kept", "kind", "noted")
 
     def __init__(self, place: CData, kind: _Kind) -> None:
         self.c = place
         self.address = address_of(place)
         self.kind = kind
         self.held: tuple[CData, ...] = ()  # buffers
+        self.noted: tuple[CData, ...] = ()  # buffers of notes, which C writes until it is freed
         self.kept: object = None  # what else
 
 
@@ -185,6 +186,14 @@ class Queue:
             raise self.foreign()
         return flags
 
+    def statistics(self) -> CData:
+        """Return C's struct fuaio_statistics of now."""
+        self.check_open()
+        statistics = ffi.new("struct fuaio_statistics *")
+        if lib.fuaio_queue_statistics(self._queue, statistics) < 0:
+            raise self.foreign()
+        return statistics
+
     def run_once(self, op: int, fua: bool, offset: int, data: Buffer) -> int | None:
         """Run one request on *data* and wait; None where something is not aligned.
 
@@ -263,7 +272,8 @@ class Queue:
         outcomes = ffi.new("struct fuaio_outcome[]", pieces.total)
         batch, wrong = self._begin(_SEVERAL, _BATCH), ffi.new("uint64_t *")
         try:
-            batch.held, batch.kept = pieces.held, (outcomes, pieces)
+            batch.held, batch.noted = pieces.held, pieces.latencies
+            batch.kept = (outcomes, pieces)
             error = lib.fuaio_batch_new(
                 batch.c, self._queue, op, durable, pieces.c, outcomes, wrong
             )
@@ -358,6 +368,7 @@ class Queue:
     def _let_go(self, call: Call) -> None:
         if not call.c[0]:  # it never began, or is freed
             self._end(call)
+            release(call.noted)
         elif call.kind.abandon(call.c[0]):
             self._free(call)
         else:
@@ -380,6 +391,7 @@ class Queue:
         freed, call.c[0] = call.c[0], ffi.NULL
         call.kind.free(freed)
         self._end(call)
+        release(call.noted)
 
     def _end(self, call: Call) -> None:
         """Give back the buffers of a call of which C has nothing any more."""

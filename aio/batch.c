@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "queue_state.h"
+#include "syscalls.h"
 
 static struct iovec piece(const struct fuaio_batch *b, uint64_t number)
 {
@@ -13,8 +14,9 @@ static struct iovec piece(const struct fuaio_batch *b, uint64_t number)
 	return (struct iovec){ (char *)b->pieces.buffers[0] + number * b->pieces.block, b->pieces.block };
 }
 
-static int check(const struct fuaio_batch *b, uint64_t *wrong)
+static int check(const struct fuaio_batch *b, uint64_t *wrong, uint64_t *bytes)
 {
+	*bytes = 0;
 	for (*wrong = 0; *wrong < b->count; ++*wrong) {
 		struct iovec iov = piece(b, *wrong);
 
@@ -22,6 +24,7 @@ static int check(const struct fuaio_batch *b, uint64_t *wrong)
 			return -ERANGE;
 		if (!fuaio_request_is_aligned(&b->queue->options, b->pieces.offsets[*wrong], &iov))
 			return -EINVAL;
+		*bytes += iov.iov_len;
 	}
 	return 0;
 }
@@ -60,6 +63,7 @@ int fuaio_batch_new(struct fuaio_batch **batch, struct fuaio_queue *q, enum fuai
 		    struct fuaio_outcome *outcomes, uint64_t *wrong)
 {
 	struct fuaio_batch *b = calloc(1, sizeof(*b));
+	uint64_t bytes;
 	int rc;
 
 	if (!b)
@@ -67,10 +71,11 @@ int fuaio_batch_new(struct fuaio_batch **batch, struct fuaio_queue *q, enum fuai
 	b->queue = q;
 	b->op = op;
 	b->durable = durable;
+	b->way = durable == FUAIO_GROUPED ? FUAIO_BY_GROUP : FUAIO_BY_FUA;
 	b->pieces = *pieces;
 	b->count = pieces->count;
 	b->outcomes = outcomes;
-	rc = check(b, wrong);
+	rc = check(b, wrong, &bytes);
 	if (!rc)
 		rc = requests_new(b) ? fuaio_waiter_init(&b->waiter) : -ENOMEM;
 	if (rc < 0) {
@@ -78,9 +83,62 @@ int fuaio_batch_new(struct fuaio_batch **batch, struct fuaio_queue *q, enum fuai
 		free(b);
 		return rc;
 	}
+	if (durable == FUAIO_AUTO && b->count)
+		b->choice = &q->choices[fuaio_auto_class(b->width, bytes / b->count)];
 	*batch = b;
 	return 0;
 }
+
+/* ---- the way ---- */
+
+/* A latched file refuses every group, so that none is tried there; RWF_DSYNC may still be had. */
+static enum fuaio_way way_to_go(const struct fuaio_batch *b)
+{
+	return b->queue->latched ? FUAIO_BY_FUA : b->choice->now;
+}
+
+/* Where the way has changed nothing begins until all that is in use has ended: both at once
+ * would be a measure of neither, and a group would wait for what is no part of it. */
+static bool is_on_its_way(struct fuaio_batch *b)
+{
+	enum fuaio_way way;
+
+	if (!b->choice)
+		return true;
+	way = way_to_go(b);
+	if (b->in_use)
+		return b->way == way;
+	b->way = way;
+	if (!b->stretch.since_ns)
+		b->stretch.since_ns = fuaio_syscalls.monotonic_ns();
+	return true;
+}
+
+static void stretch_end(struct fuaio_batch *b, int64_t now_ns)
+{
+	struct fuaio_stretch *s = &b->stretch;
+	double seconds = (double)(now_ns - s->since_ns) / 1e9;
+
+	if (s->failed)
+		fuaio_auto_waste(b->choice, b->way, seconds);
+	else
+		fuaio_auto_learn(b->choice, b->way, b->width, s->writes, seconds);
+	*s = (struct fuaio_stretch){ .since_ns = now_ns };
+}
+
+/* One more is done. An empty write takes no time, and tells nothing. */
+static void stretch_add(struct fuaio_batch *b, const struct fuaio_request *r)
+{
+	struct fuaio_stretch *s = &b->stretch;
+	bool last = !b->in_use && (b->next == b->count || b->way != way_to_go(b));
+
+	s->writes += r->length > 0;
+	s->failed = s->failed || r->result < 0;
+	if (last || s->writes >= fuaio_auto_stretch(b->width))
+		stretch_end(b, fuaio_syscalls.monotonic_ns());
+}
+
+/* ---- its requests ---- */
 
 static void begin(struct fuaio_batch *b, struct fuaio_request *r)
 {
@@ -90,7 +148,7 @@ static void begin(struct fuaio_batch *b, struct fuaio_request *r)
 	r->number = b->next++;
 	r->op = b->op;
 	r->fua = b->durable != FUAIO_PLAIN;
-	r->grouped = b->durable == FUAIO_GROUPED;
+	r->grouped = b->way == FUAIO_BY_GROUP;
 	r->needs_flush = r->lost_durability = false;
 	r->retries = r->iov_first = 0;
 	r->iov_skip = r->bytes = 0;
@@ -99,6 +157,8 @@ static void begin(struct fuaio_batch *b, struct fuaio_request *r)
 	r->iovcnt = 1;
 	r->length = r->iov[0].iov_len;
 	r->state = FUAIO_FRESH;
+	if (b->pieces.latencies)
+		r->began_ns = fuaio_syscalls.monotonic_ns();
 	fuaio_rules_begin(b->queue, r);
 }
 
@@ -107,7 +167,7 @@ void fuaio_batch_begin_more(struct fuaio_batch *b)
 {
 	bool alone = b->queue->options.ops->run;
 
-	while (b->spare && b->next < b->count && !(alone && b->in_use > b->promised))
+	while (b->spare && b->next < b->count && !(alone && b->in_use > b->promised) && is_on_its_way(b))
 		begin(b, b->spare);
 }
 
@@ -121,9 +181,13 @@ void fuaio_batch_take_back(struct fuaio_batch *b, struct fuaio_request *r)
 	} else if (r->op == FUAIO_READ) {
 		outcome->bytes = r->bytes;
 	}
+	if (b->pieces.latencies)
+		b->pieces.latencies[r->number] = (uint64_t)(fuaio_syscalls.monotonic_ns() - r->began_ns);
 	r->next = b->spare;
 	b->spare = r;
 	b->in_use--;
+	if (b->choice)
+		stretch_add(b, r);
 }
 
 /* What only this thread can run: the request that was begun last, else a flush for those that wait for one. */
@@ -143,7 +207,7 @@ static unsigned wanted(const struct fuaio_batch *b)
 {
 	unsigned writing = b->in_use - b->promised;
 
-	if (b->durable == FUAIO_GROUPED)
+	if (b->way == FUAIO_BY_GROUP)
 		return writing ? writing : 1;
 	return writing > WAKE_UPS ? writing / WAKE_UPS : 1;
 }

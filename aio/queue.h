@@ -6,19 +6,23 @@
 #ifndef FUAIO_QUEUE_H
 #define FUAIO_QUEUE_H
 
+#include "auto.h"
 #include "engine.h"
 
 /* What makes the writes of a batch durable: nothing, RWF_DSYNC or else a flush, a flush for as
- * many as fit into the queue at once. */
-enum fuaio_durable { FUAIO_PLAIN, FUAIO_FUA, FUAIO_GROUPED };
+ * many as fit into the queue at once, whichever of these two is measured to be quicker. */
+enum fuaio_durable { FUAIO_PLAIN, FUAIO_FUA, FUAIO_GROUPED, FUAIO_AUTO };
 
-/* A buffer for each offset; or, with `block`, the first one cut into pieces of so many bytes. */
+/* A buffer for each offset; or, with `block`, the first one cut into pieces of so many bytes.
+ * `latencies`, where it is not NULL, is filled with the nanoseconds from when each request began
+ * until it was done, and durable if that was asked for, or had failed. */
 struct fuaio_pieces {
 	uint64_t count;
 	const int64_t *offsets;
 	void *const *buffers;
 	const size_t *lengths;
 	size_t block;
+	uint64_t *latencies;
 };
 
 /* Of one request of a batch; all zero where a write was done whole. */
@@ -124,6 +128,32 @@ int64_t fuaio_batch_run(struct fuaio_batch *batch);
 bool fuaio_batch_abandon(struct fuaio_batch *batch);
 bool fuaio_batch_is_done(struct fuaio_batch *batch);
 void fuaio_batch_free(struct fuaio_batch *batch);
+
+/* ---- what was measured ---- */
+
+struct fuaio_way_told {
+	uint64_t samples;
+	double median_s; /* a write, of the latest FUAIO_SAMPLES; 0: there are none */
+};
+
+/* Of writes of lengths and widths (as many at once) from the first up to, but not with, the second. */
+struct fuaio_choice_told {
+	size_t widths[2], lengths[2];
+	bool known;
+	enum fuaio_way chosen;
+	struct fuaio_way_told ways[FUAIO_WAYS];
+	double total_s, trials_s;
+	uint64_t switches;
+};
+
+struct fuaio_statistics {
+	uint64_t writes;  /* that the kernel completed; a short one and its tail are two */
+	uint64_t flushes; /* that were submitted */
+	unsigned choices;
+	struct fuaio_choice_told choice[FUAIO_CLASSES];
+};
+
+int fuaio_queue_statistics(struct fuaio_queue *queue, struct fuaio_statistics *statistics);
 
 /* ---- for an event loop: nothing here waits; one thread, a queue with an eventfd ---- */
 

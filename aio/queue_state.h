@@ -26,6 +26,7 @@ struct fuaio_request {
 	enum fuaio_op op;
 	bool fua, grouped, needs_flush, abandoned, lost_durability;
 	bool of_a_loop;
+	int64_t began_ns; /* where its latency is asked for */
 	uint64_t tag; /* the loop's name for it */
 	unsigned retries;
 	uint64_t goal; /* promised: a write's count, a flush's number */
@@ -36,12 +37,22 @@ struct fuaio_request {
 	struct iovec iov[];
 };
 
+/* What a batch has done of late, for fuaio_auto_learn. */
+struct fuaio_stretch {
+	int64_t since_ns;
+	uint64_t writes;
+	bool failed;
+};
+
 /* Where a batch stands. Its requests are as many as may be in flight, and used again. */
 struct fuaio_batch {
 	struct fuaio_queue *queue;
 	struct fuaio_waiter waiter;
 	enum fuaio_op op;
 	enum fuaio_durable durable;
+	enum fuaio_way way;           /* in which all that are in use have begun */
+	struct fuaio_choice *choice;  /* FUAIO_AUTO: what it goes by, */
+	struct fuaio_stretch stretch; /* and what it tells next */
 	struct fuaio_pieces pieces;
 	uint64_t count, next, failed; /* requests in all, the next to begin, and how many failed */
 	struct fuaio_outcome *outcomes;
@@ -79,6 +90,7 @@ struct fuaio_queue {
 	uint64_t flushed;                    /* number of the last good one */
 	unsigned flush_retries;
 	int latched; /* -errno of the first failure, 0 while all is well */
+	struct fuaio_choice choices[FUAIO_CLASSES];
 
 	/* the steps */
 	struct fuaio_waiter *sleepers;

@@ -107,6 +107,14 @@ static int sys_fsync(int fd)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+static int64_t sys_monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
 struct fuaio_syscalls fuaio_syscalls = {
 #if HAVE_LIBAIO
 	.io_setup = sys_io_setup,
@@ -124,4 +132,5 @@ struct fuaio_syscalls fuaio_syscalls = {
 	.pwritev2 = sys_pwritev2,
 	.fdatasync = sys_fdatasync,
 	.fsync = sys_fsync,
+	.monotonic_ns = sys_monotonic_ns,
 };

@@ -36,6 +36,7 @@ struct fuaio_syscalls {
 	int64_t (*pwritev2)(int fd, const struct iovec *iov, unsigned iovcnt, int64_t offset, int flags);
 	int (*fdatasync)(int fd);
 	int (*fsync)(int fd);
+	int64_t (*monotonic_ns)(void); /* CLOCK_MONOTONIC, for what is measured; no wait ends by it */
 };
 
 extern struct fuaio_syscalls fuaio_syscalls;

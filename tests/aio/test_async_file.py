@@ -52,7 +52,7 @@ def test_what_was_written_is_read_again(scratch: Path, engine: str, direct: bool
     assert path.read_bytes()[: 16 * BLOCK] == b"".join(block(n) for n in range(16))
 
 
-@pytest.mark.parametrize("durable", ["fua", "flush", None])
+@pytest.mark.parametrize("durable", ["fua", "flush", "auto", None])
 def test_a_batch_is_written_whole_and_read_again(
     scratch: Path, engine: str, durable: str | None, run: Run
 ) -> None:

@@ -20,7 +20,9 @@ from fuaio.aio import AsyncFile, ClosedError, open_async
 SIZE = 48  # of a block, in bytes
 BLOCKS = 256
 
-DURABLE = st.sampled_from(["fua", "flush", None])
+DURABLE = st.sampled_from(["fua", "flush", "auto", None])
+# Each sample is over at once, so that auto changes its way with every other batch.
+OFTEN = {"write_ns": 5_000_000, "fua_ns": 5_000_000, "flush_ns": 5_000_000}
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(1, 6), st.booleans()),
@@ -72,7 +74,7 @@ class Scene:
             call = self.file.write_batch(
                 [n * SIZE for n in numbers],
                 [self.content(n) for n in numbers],
-                durable=durable,  # type: ignore[arg-type]  # one of the three
+                durable=durable,  # type: ignore[arg-type]  # one of the four
             )
             self.asked[self.begin(call)] = numbers
 
@@ -131,6 +133,7 @@ def test_whatever_begins_is_cancelled_and_closed_what_was_promised_is_there(
     def try_it(steps: list[tuple[str, int, object]], depth: int) -> None:
         faults.remove()
         faults.install()
+        faults.clock(**OFTEN)
         make(path, BLOCKS * SIZE)
 
         async def main() -> None:

@@ -29,10 +29,10 @@ from life_files import Waits
 
 from fuaio.aio import BatchError, DurabilityError, File, Fua, _queue, open_file
 
-Durable = Literal["fua", "flush"]
+Durable = Literal["fua", "flush", "auto"]
 
 DIRECT = pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
-DURABLE = pytest.mark.parametrize("durable", ["fua", "flush"])
+DURABLE = pytest.mark.parametrize("durable", ["fua", "flush", "auto"])
 
 
 def groups(requests: list[Seen]) -> list[int]:
@@ -348,7 +348,7 @@ def synchronous(path: Path, engine: str, depth: int) -> Iterator[File]:
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("durable", ["fua", "flush", None])
+@pytest.mark.parametrize("durable", ["fua", "flush", "auto", None])
 @pytest.mark.parametrize("depth", [1, 4])
 def test_a_batch_on_a_synchronous_file_is_a_write_at_a_time(
     scratch: Path, engine: str, faults: Faults, durable: Durable | None, depth: int

@@ -35,7 +35,8 @@ from fuaio.aio import BatchError, ClosedError, File, _batch, _buffers, _file, _q
 from fuaio.aio._core import ffi, lib
 
 RING_ENGINES = pytest.mark.parametrize("engine", ["io_uring", "linux_aio"], indirect=True)
-DURABLE = pytest.mark.parametrize("durable", ["fua", "flush", None])
+Durable = Literal["fua", "flush", "auto"] | None
+DURABLE = pytest.mark.parametrize("durable", ["fua", "flush", "auto", None])
 
 # ---- left by a signal ----
 
@@ -43,7 +44,7 @@ DURABLE = pytest.mark.parametrize("durable", ["fua", "flush", None])
 @RING_ENGINES
 @DURABLE
 def test_a_batch_left_by_a_signal_begins_no_more_and_keeps_what_the_kernel_has(
-    scratch: Path, engine: str, faults: Faults, durable: Literal["fua", "flush"] | None
+    scratch: Path, engine: str, faults: Faults, durable: Durable
 ) -> None:
     path = make(scratch / "file")
     data = [bytearray(b"%d" % number * BLOCK) for number in range(8)]
@@ -269,7 +270,7 @@ def test_a_batch_between_two_waits_does_not_outlive_close(
     engine: str,
     faults: Faults,
     monkeypatch: pytest.MonkeyPatch,
-    durable: Literal["fua", "flush"] | None,
+    durable: Durable,
 ) -> None:
     count, made = 2000, list[weakref.ref[Any]]()
     waited, closed = threading.Event(), threading.Event()
@@ -392,11 +393,11 @@ def test_many_batches_leave_no_memory_behind(scratch: Path, engine: str, faults:
     heap = Heap()
     data = block(1, 64 * 16)
     offsets = array("q", range(0, 64 * 16, 16))
-    ways: tuple[Literal["fua", "flush"] | None, ...] = ("fua", "flush", None)
+    ways: tuple[Durable, ...] = ("fua", "flush", "auto", None)
 
     def rounds(count: int) -> int:
         for turn in range(count):
-            file.write_batch(offsets, data, durable=ways[turn % 3])
+            file.write_batch(offsets, data, durable=ways[turn % 4])
             file.read_batch(offsets, data)
         faults.restart()
         gc.collect()

@@ -27,10 +27,11 @@ from needs import need_engine
 
 from fuaio.aio import AlignmentError, BatchError, ClosedError, File, Fua, open_file
 
-Durable = Literal["fua", "flush"] | None
+Durable = Literal["fua", "flush", "auto"] | None
 
 DIRECT = pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
-DURABLE = pytest.mark.parametrize("durable", ["fua", "flush", None])
+DURABLE = pytest.mark.parametrize("durable", ["fua", "flush", "auto", None])
+ONE_WAY = pytest.mark.parametrize("durable", ["fua", "flush", None])
 RING_ENGINES = pytest.mark.parametrize("engine", ["io_uring", "linux_aio"], indirect=True)
 
 
@@ -348,7 +349,7 @@ def test_a_closed_file_refuses_a_batch(file: File) -> None:
 
 @pytest.mark.combination
 @DIRECT
-@DURABLE
+@ONE_WAY
 def test_short_writes_of_a_batch_go_on_at_their_tails_with_the_same_flags(
     scratch: Path, engine: str, faults: Faults, direct: bool, durable: Durable
 ) -> None:
@@ -380,7 +381,7 @@ def test_short_reads_of_a_batch_go_on(scratch: Path, engine: str, faults: Faults
     assert buffers == batch(12)[1]
 
 
-@DURABLE
+@ONE_WAY
 @pytest.mark.parametrize("code", [errno.EINTR, errno.EAGAIN, errno.ECANCELED])
 def test_completions_that_say_again_are_prepared_again_with_their_flags(
     scratch: Path, engine: str, faults: Faults, durable: Durable, code: int
@@ -416,7 +417,7 @@ def test_a_kernel_that_takes_a_part_of_a_batch_gets_the_rest_once(
 def test_one_write_that_fails_is_told_by_its_number_and_all_others_are_done(
     scratch: Path, engine: str, faults: Faults, direct: bool, durable: Durable
 ) -> None:
-    if durable == "fua" and not direct:
+    if durable in ("fua", "auto") and not direct:  # auto begins as fua does
         pytest.skip("on a file of the page cache a durable write that fails latches")
     path = make(scratch / "file")
     with opened(path, engine, direct=direct, depth=3) as file:
@@ -489,7 +490,7 @@ def test_a_withheld_completion_keeps_the_batch_and_none_of_its_other_writes(
         written = start(file.write_batch, *batch(9), durable=durable)
         faults.wait_held()
         # A group is flushed with its last write: three are begun before the held one ends.
-        waits = durable == "flush" or (durable == "fua" and file.can_fua is not Fua.NATIVE)
+        waits = durable == "flush" or (durable and file.can_fua is not Fua.NATIVE)
         faults.wait_seen(WRITE, 2 if engine == "threads" else 3 if waits else 9)
         assert not written.done()
         faults.release()

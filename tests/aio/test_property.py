@@ -28,7 +28,9 @@ UNITS = st.integers(0, LARGEST_UNITS)
 SOME_UNITS = st.integers(0, 6)
 UNITS_EACH = st.integers(1, 3)
 SEED = st.integers(0, 255)
-Durable = Literal["fua", "flush"] | None
+# Each sample is over at once, so that auto changes its way with every other batch.
+OFTEN = {"write_ns": 5_000_000, "fua_ns": 5_000_000, "flush_ns": 5_000_000}
+Durable = Literal["fua", "flush", "auto"] | None
 
 
 def content(units: int, unit: int, seed: int) -> memoryview:
@@ -54,6 +56,7 @@ class FileMachine(RuleBasedStateMachine):
     def begin(self, depth: int) -> None:
         self.faults.remove()
         self.faults.install()
+        self.faults.clock(**OFTEN)
         self.path.unlink(missing_ok=True)
         self.depth = depth
         self.model = bytearray()
@@ -90,7 +93,7 @@ class FileMachine(RuleBasedStateMachine):
     @rule(
         parts=st.lists(st.tuples(UNITS, SOME_UNITS), min_size=1, max_size=7),
         seed=SEED,
-        durable=st.sampled_from(["fua", "flush", None]),
+        durable=st.sampled_from(["fua", "flush", "auto", None]),
     )
     def write_batch(self, parts: list[tuple[int, int]], seed: int, durable: Durable) -> None:
         taken = set[int]()

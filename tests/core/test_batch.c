@@ -14,7 +14,7 @@ static struct fuaio_batch *batch_of(struct fuaio_queue *q, enum fuaio_op op, enu
 				    void *data)
 {
 	static void *buffers[1]; /* lives as long as the batch, as offsets and outcomes do */
-	struct fuaio_pieces pieces = { COUNT, offsets, buffers, NULL, PIECE };
+	struct fuaio_pieces pieces = { COUNT, offsets, buffers, NULL, PIECE, NULL };
 	struct fuaio_batch *b = NULL;
 	uint64_t wrong;
 
@@ -101,7 +101,7 @@ static void test_a_piece_that_cannot_be_is_told_and_nothing_begins(void)
 	struct fixture f = set_up(true, false, DEPTH);
 	void *buffers[] = { written };
 	int64_t places[] = { 0, -1 };
-	struct fuaio_pieces pieces = { 2, places, buffers, NULL, PIECE };
+	struct fuaio_pieces pieces = { 2, places, buffers, NULL, PIECE, NULL };
 	struct fuaio_batch *b = NULL;
 	uint64_t wrong;
 
@@ -207,7 +207,7 @@ int main(int argc, char **argv)
 		return rc;
 	for (unsigned i = 0; i < sizeof(written); i++)
 		written[i] = (char)(i * 7 + i / 251);
-	for (int durable = FUAIO_PLAIN; durable <= FUAIO_GROUPED; durable++)
+	for (int durable = FUAIO_PLAIN; durable <= FUAIO_AUTO; durable++)
 		for (int how = 0; how < 4; how++)
 			test_every_piece_is_written_and_read((enum fuaio_durable)durable, how & 1, how & 2);
 	test_a_group_has_one_flush_and_a_failed_one_fails_it();

@@ -33,6 +33,10 @@ unsigned faults_asked(int kind);
 unsigned faults_seen_count(int kind); /* -1: of all kinds */
 int faults_seen_at(unsigned index, struct faults_seen *seen);
 
+/* From now on what is measured by the clock took so many nanoseconds for each write without the
+ * flag, each with it, and each flush that the kernel got, and nothing else. */
+void faults_clock(int64_t write_ns, int64_t fua_ns, int64_t flush_ns);
+
 /* True once `count` completions are held, or `count` requests of a kind were seen; false after wait_ms. */
 int faults_wait_held(unsigned count, unsigned wait_ms);
 int faults_wait_seen(int kind, unsigned count, unsigned wait_ms);

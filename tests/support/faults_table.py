@@ -72,6 +72,10 @@ class Faults:
         """Give back the completions that are held."""
         self._lib.faults_release()
 
+    def clock(self, *, write_ns: int, fua_ns: int, flush_ns: int) -> None:
+        """Let measured time be what each write, each with the flag and each flush is said to take."""
+        self._lib.faults_clock(write_ns, fua_ns, flush_ns)
+
     def wait_held(self, count: int = 1) -> None:
         """Wait until *count* completions are held."""
         assert self._lib.faults_wait_held(count, PATIENCE_MS), f"{count} completions were not held"
