@@ -3,9 +3,10 @@
 Facts: a future and its turn of the loop cost more than the system call; so does an eventfd that
 epoll has to tell. Closing a descriptor that a ring or a worker still writes to is a catastrophe.
 
-What this means here: where nothing is in flight a request is submitted inside its call, which
-returns at once if it is done; what one turn of the loop asks for else is submitted together at
-its end, and reaped there; the eventfd tells the rest. It is the queue's, and closed after it.
+What this means here: where nothing is in flight, and nobody else seems about to ask, a request is
+submitted inside its call, which returns at once if it is done; what one turn of the loop asks for
+else is submitted together at its end, and reaped there; the eventfd tells the rest. It is the
+queue's, and closed after it.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class AsyncFile(BaseFile):
         self._batches: dict[int, CData] = {}
         self._told = ffi.new("struct fuaio_told *")
         self._is_turn_planned = False
+        self._pausing = 0  # calls that are done and give others a turn, who may ask meanwhile
+        self._answered_several = False  # by the last turn: these are about to ask again
         self._closers: list[Answer[int]] = []  # who waits until nothing is in flight
         # Weak, or the loop would keep a file that everybody else has dropped.
         self._weak = weakref.ref(self)
@@ -87,9 +90,7 @@ class AsyncFile(BaseFile):
         """Read into *buffer* until it is full or the file ends, as `File.pread_into`."""
         return self._transfer(READ, buffer, offset, False)
 
-    def pwrite(
-        self, data: Buffer, offset: int, *, fua: bool = False
-    ) -> Coroutine[Any, Any, int]:
+    def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> Coroutine[Any, Any, int]:
         """Write *data*; with *fua*, return only once it is durable, as `File.pwrite`."""
         return self._transfer(WRITE, data, offset, fua)
 
@@ -194,7 +195,11 @@ class AsyncFile(BaseFile):
         if not isinstance(begun, int):
             return await begun
         if loop.is_pause_due():
-            await loop.pause()
+            self._pausing += 1
+            try:
+                await loop.pause()
+            finally:
+                self._pausing -= 1
         return begun
 
     def _begin(self, op: int, data: Buffer | None, offset: int, fua: bool) -> int | Answer[int]:
@@ -207,22 +212,25 @@ class AsyncFile(BaseFile):
         if offset < 0:
             raise ValueError(NEGATIVE.format(offset))
         if data is None:
-            return self._request(op, (), 0, ffi.NULL, 0, fua)
-        memory = exported(data, writable=op == READ)
-        length = len(memory)
-        if not length:
-            return 0
-        begun = self._request(op, (memory,), offset, memory, length, fua)
+            begun = self._request(op, (), offset, ffi.NULL, 0, fua)
+        else:
+            memory = exported(data, writable=op == READ)
+            length = len(memory)
+            if not length:
+                return 0
+            begun = self._request(op, (memory,), offset, memory, length, fua)
         if begun is None:
-            raise AlignmentError(self._misalignment([place_of(data)], offset))
+            places = [] if data is None else [place_of(data)]
+            raise AlignmentError(self._misalignment(places, offset))
         return begun
 
     def _request(
         self, op: int, held: tuple[CData, ...], offset: int, memory: CData, length: int, fua: bool
     ) -> int | Answer[int] | None:
-        held_by_tag, tag, is_idle = self._queue.held, next(self._tags), not self._waiting
+        held_by_tag, tag = self._queue.held, next(self._tags)
+        is_alone = not (self._waiting or self._pausing or self._answered_several)
         held_by_tag[tag] = held
-        done: int = _loop_begin(self._c, op, fua, offset, memory, length, tag, is_idle)
+        done: int = _loop_begin(self._c, op, fua, offset, memory, length, tag, is_alone)
         if done >= 0:
             del held_by_tag[tag]
             return done
@@ -231,7 +239,7 @@ class AsyncFile(BaseFile):
             self._queue.raise_not_begun(done)
             return None
         answer = self._waiting[tag] = self._loop.answer()
-        if not is_idle or done == -errno.EALREADY:
+        if not is_alone or done == -errno.EALREADY:
             self._plan_turn()
         return answer
 
@@ -291,6 +299,7 @@ class AsyncFile(BaseFile):
             if told.next == told.count:  # else Ctrl-C came between
                 lib.fuaio_loop_turn(self._queue.c, told)
             self._tell_all(told)
+            self._answered_several = told.count > 1
         finally:
             if told.more or told.next < told.count:
                 self._plan_turn()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["address_of", "aligned_buffer", "exported", "exported_all", "place_of", "release"]
 
 
+_exported = ffi.from_buffer
+
+
 def aligned_buffer(length: int) -> mmap.mmap:
     """Return *length* bytes of zeroed memory that ``O_DIRECT`` takes.
 
@@ -42,7 +45,8 @@ def exported(data: Buffer, *, writable: bool = False) -> CData:
             that is not C-contiguous.
     """
     try:
-        memory: CData = ffi.from_buffer(data, require_writable=writable)
+        # A keyword costs as much again as the call.
+        memory: CData = _exported("char[]", data, True) if writable else _exported(data)
     except (BufferError, ValueError, TypeError) as error:
         raise TypeError(_why_not(data, writable)) from error
     return memory

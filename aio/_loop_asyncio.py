@@ -34,9 +34,9 @@ class AsyncioLoop:
         self._loop = loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self.answer: Callable[[], Answer[int]] = loop.create_future
-        self.call_soon = loop.call_soon
-        self.call_from_anywhere = loop.call_soon_threadsafe
-        self.add_reader = loop.add_reader
+        self.call_soon: Callable[..., object] = loop.call_soon
+        self.call_from_anywhere: Callable[..., object] = loop.call_soon_threadsafe
+        self.add_reader: Callable[..., object] = loop.add_reader
         self.remove_reader = loop.remove_reader
         self.is_closed = loop.is_closed
         self._at_once = 0  # calls done at once since the loop had a turn, and when the first was

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from outcome import Outcome
     from trio.lowlevel import RaiseCancelT, Task
 
+    from fuaio.aio._loops import Answer
+
 __all__ = ["TrioLoop", "is_running"]
 
 _T = TypeVar("_T")
@@ -92,7 +94,6 @@ class _Answer(Generic[_T]):
 class TrioLoop:
     """One run, for all its files."""
 
-    answer = _Answer[int]
     asks_first = True
     first = staticmethod(checkpoint_if_cancelled)
     pause = staticmethod(cancel_shielded_checkpoint)
@@ -103,7 +104,7 @@ class TrioLoop:
         self._soon: list[tuple[Callable[..., None], tuple[object, ...]]] = []
         self._parked: Task | None = None  # the system task, where it has nothing to call
         self._readers: dict[int, trio.CancelScope] = {}
-        self.call_from_anywhere = self._token.run_sync_soon
+        self.call_from_anywhere: Callable[..., None] = self._token.run_sync_soon
         spawn_system_task(self._serve)
 
     @classmethod
@@ -114,6 +115,9 @@ class TrioLoop:
         except LookupError:
             _of_run.set(loop := cls())
             return loop
+
+    def answer(self) -> Answer[int]:
+        return _Answer()
 
     def is_here(self) -> bool:
         try:

@@ -39,17 +39,20 @@ class Answer(Protocol[_AnswerT]):
 class Loop(Protocol):
     """One file's view of the loop that opened it."""
 
-    answer: Callable[[], Answer[int]]
-    """Makes one."""
-
     asks_first: bool
     """Whether each call has to await `first` before it begins anything."""
 
-    first: Callable[[], Awaitable[None]]
-    """Looks whether who calls is cancelled."""
+    def answer(self) -> Answer[int]:
+        """Return a new one."""
+        ...
 
-    pause: Callable[[], Awaitable[None]]
-    """Gives the others a turn; a result that is there already cannot be lost by it."""
+    def first(self) -> Awaitable[None]:
+        """Look whether who calls is cancelled."""
+        ...
+
+    def pause(self) -> Awaitable[None]:
+        """Give the others a turn; a result that is there already cannot be lost by it."""
+        ...
 
     def is_here(self) -> bool:
         """Whether this is the loop that runs, and the thread that it ran in from the start."""
@@ -63,11 +66,11 @@ class Loop(Protocol):
         """Whether a call that is done at once should `pause` before it returns."""
         ...
 
-    def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
+    def call_soon(self, callback: Callable[..., None], /, *arguments: object) -> object:
         """Call it once all who can run now have done so."""
         ...
 
-    def call_from_anywhere(self, callback: Callable[..., None], *arguments: object) -> None:
+    def call_from_anywhere(self, callback: Callable[..., None], /, *arguments: object) -> object:
         """Call it soon, asked by another thread, or by the collector of garbage at any place.
 
         Raises:
@@ -75,11 +78,11 @@ class Loop(Protocol):
         """
         ...
 
-    def add_reader(self, fd: int, callback: Callable[..., None], *arguments: object) -> None:
+    def add_reader(self, fd: int, callback: Callable[..., None], /, *arguments: object) -> object:
         """Call it whenever *fd* is readable."""
         ...
 
-    def remove_reader(self, fd: int) -> None:
+    def remove_reader(self, fd: int, /) -> object:
         """Do that no more. After it, *fd* may be closed."""
         ...
 
