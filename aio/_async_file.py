@@ -3,23 +3,21 @@
 Facts: a future and its turn of the loop cost more than the system call; so does an eventfd that
 epoll has to tell. Closing a descriptor that a ring or a worker still writes to is a catastrophe.
 
-What this means here: where nothing is in flight a request is submitted inside its call, which
-returns at once if it is done; what one turn of the loop asks for else is submitted together at
-its end, and reaped there; the eventfd tells the rest. It is the queue's, and closed after it.
+What this means here: where nothing is in flight, and nobody else seems about to ask, a request is
+submitted inside its call, which returns at once if it is done; what one turn of the loop asks for
+else is submitted together at its end, and reaped there; the eventfd tells the rest. It is the
+queue's, and closed after it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import warnings
 import weakref
 from contextlib import suppress
 from itertools import count
-from threading import get_ident
-from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
 from fuaio.aio._batch import check_all_done, durable_number, make_pieces
@@ -29,50 +27,55 @@ from fuaio.aio._errors import AlignmentError, ClosedError
 from fuaio.aio._queue import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from types import TracebackType
+    from typing import Any
 
     from typing_extensions import Buffer
 
     from fuaio.aio._batch import Buffers, Durable, Pieces
     from fuaio.aio._core import CData
+    from fuaio.aio._loops import Answer, Loop
     from fuaio.aio._queue import Call, Queue
 
 __all__ = ["AsyncFile", "close_dropped"]
 
-_AT_ONCE_MOST = 32  # requests that are done within their call before the loop gets a turn
-_WITHOUT_A_TURN_S = 0.001
 _PENDING = (-errno.EINPROGRESS, -errno.EALREADY)
+_loop_begin = lib.fuaio_loop_begin
 
 
 class AsyncFile(BaseFile):
     """An open file or block device for one event loop. Made by `open_async`.
 
-    It belongs to the loop that opened it, and to that loop's thread: anybody else gets
-    RuntimeError before anything is submitted, a forked child `ClosedError`.
+    It belongs to the loop of asyncio, or the run of trio, that opened it, and to its thread:
+    anybody else gets RuntimeError before anything is submitted, a forked child `ClosedError`.
 
     Cancelling an await does not stop the kernel: the write may still happen, even after a later
     one to the same place, and its buffer cannot be resized until the completion is seen; `close`
     waits for it. One that is cancelled may have become durable, but nobody is told.
 
-    Calls that are done at once do not give the loop a turn, but for the 32nd in a row and after
-    a millisecond: what must not wait (a timeout, a cancel) waits so long.
+    In asyncio, calls that are done at once do not give the loop a turn, but for the 32nd in a
+    row and after a millisecond: what must not wait (a timeout, a cancel) waits so long. In trio
+    every call is a checkpoint: one that is cancelled already begins nothing.
     """
 
-    def __init__(self, queue: Queue, engine: str, facts: CData, *, direct: bool) -> None:
+    def __init__(
+        self, queue: Queue, engine: str, facts: CData, loop: Loop, *, direct: bool
+    ) -> None:
         super().__init__(queue, engine, facts, direct=direct)
-        self._loop = asyncio.get_running_loop()
-        self._thread = get_ident()
+        self._c = queue.c
+        self._loop = loop
         self._tags = count(1)
-        self._waiting: dict[int, asyncio.Future[CData | int]] = {}
+        self._waiting: dict[int, Answer[int]] = {}
         self._batches: dict[int, Call] = {}
         self._told = ffi.new("struct fuaio_told *")
         self._is_turn_planned = False
-        self._idle: asyncio.Future[None] | None = None  # what close waits for
-        self._at_once = 0  # calls done at once since the loop had a turn, and when the first was
-        self._at_once_since = 0.0
+        self._pausing = 0  # calls that are done and give others a turn, who may ask meanwhile
+        self._answered_several = False  # by the last turn: these are about to ask again
+        self._closers: list[Answer[int]] = []  # who waits until nothing is in flight
         # Weak, or the loop would keep a file that everybody else has dropped.
-        self._loop.add_reader(queue.event_fd, _turn, weakref.ref(self))
+        self._weak = weakref.ref(self)
+        loop.add_reader(queue.event_fd, _turn, self._weak)
 
     async def pread(self, length: int, offset: int) -> bytes:
         """Return *length* bytes from *offset*; fewer only at the end of the file."""
@@ -81,19 +84,21 @@ class AsyncFile(BaseFile):
         buffer = aligned_buffer(length) if self._direct and length else bytearray(length)
         return bytes(memoryview(buffer)[: await self.pread_into(buffer, offset)])
 
-    async def pread_into(self, buffer: Buffer, offset: int) -> int:
-        """Read into *buffer* until it is full or the file ends, as `File.pread_into`."""
-        return await self._transfer(READ, buffer, offset, fua=False)
+    # These two are not async themselves: a frame less for each request.
 
-    async def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> int:
+    def pread_into(self, buffer: Buffer, offset: int) -> Coroutine[Any, Any, int]:
+        """Read into *buffer* until it is full or the file ends, as `File.pread_into`."""
+        return self._transfer(READ, buffer, offset, False)
+
+    def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> Coroutine[Any, Any, int]:
         """Write *data*; with *fua*, return only once it is durable, as `File.pwrite`."""
-        return await self._transfer(WRITE, data, offset, fua=fua)
+        return self._transfer(WRITE, data, offset, fua)
 
     async def flush(self, *, metadata: bool = False) -> None:
         """Make every write that completed before this call durable, as `File.flush`."""
-        self._check()
-        op = lib.FUAIO_FLUSH_ALL if metadata else lib.FUAIO_FLUSH_DATA
-        await self._request(op, (), 0, ffi.NULL, 0, fua=False)
+        await self._transfer(
+            lib.FUAIO_FLUSH_ALL if metadata else lib.FUAIO_FLUSH_DATA, None, 0, False
+        )
 
     async def write_batch(
         self,
@@ -107,7 +112,7 @@ class AsyncFile(BaseFile):
 
         If it is cancelled no more is begun; what was may still happen.
         """
-        self._check()
+        await self._first()
         number = durable_number(durable)
         pieces = make_pieces(offsets, buffers, writable=False, latencies=latencies)
         await self._run_batch(WRITE, number, pieces)
@@ -115,7 +120,7 @@ class AsyncFile(BaseFile):
 
     async def read_batch(self, offsets: Sequence[int], buffers: Buffers) -> list[int]:
         """Read into each of *buffers* from its offset, as `File.read_batch`."""
-        self._check()
+        await self._first()
         pieces = make_pieces(offsets, buffers, writable=True)
         batch = await self._run_batch(READ, lib.FUAIO_PLAIN, pieces)
         return [outcome.bytes for outcome in batch.outcomes]
@@ -123,27 +128,31 @@ class AsyncFile(BaseFile):
     async def close(self) -> None:
         """Wait for what is in flight, then close the descriptor. Does not flush.
 
-        New requests get `ClosedError` at once, those that began before are done. If it is
-        cancelled, call it again. Where the loop is closed already, nobody waits: what is in
-        flight keeps its buffers and the descriptor. In a forked child only descriptors close.
+        New requests get `ClosedError` at once, those that began before are done. In asyncio, if
+        it is cancelled, call it again; in trio it waits all the same, and then the cancel is seen.
+        Where the loop is closed already, nobody waits: what is in flight keeps its buffers and
+        the descriptor. In a forked child only descriptors close.
 
         Raises:
             RuntimeError: In another loop or thread; the file stays open.
             OSError: The kernel's answer to closing the descriptor, which is closed all the same.
         """
-        queue = self._queue
-        if queue.is_closed or queue.is_foreign or self._loop.is_closed():
-            self._closed = True
-            queue.leave_over()
-            return
-        self._check_place()
+        queue, loop = self._queue, self._loop
+        is_alone = queue.is_foreign or loop.is_closed()
+        if not is_alone and not queue.is_closed:
+            self._check_place()
         self._closed = True
+        if is_alone or not loop.is_here():
+            queue.leave_over()
+        else:
+            await loop.close(self._drain())
+
+    async def _drain(self) -> None:
+        queue = self._queue
         while not queue.is_closed and not self._is_idle():
             self._plan_turn()
-            if self._idle is None:
-                self._idle = self._loop.create_future()
-            # Others may wait for the same.
-            await asyncio.shield(self._idle)
+            self._closers.append(idle := self._loop.answer())
+            await idle
         if not queue.is_closed:
             self._loop.remove_reader(queue.event_fd)
             while not queue.close():
@@ -172,47 +181,69 @@ class AsyncFile(BaseFile):
             self._closed = True
             for batch in self._batches.values():
                 self._queue.end_batch(batch)
-            _drop(self._loop, self._thread, self._queue)
+            _drop(self._loop, self._queue)
 
-    async def _transfer(self, op: int, data: Buffer, offset: int, *, fua: bool) -> int:
-        self._check()
+    async def _first(self) -> None:
+        self._check_place()
+        await self._loop.first()
+        if self._closed:
+            self._refuse()
+
+    async def _transfer(self, op: int, data: Buffer | None, offset: int, fua: bool) -> int:
+        loop = self._loop
+        if loop.asks_first:
+            await self._first()
+        begun = self._begin(op, data, offset, fua)
+        if not isinstance(begun, int):
+            return await begun
+        if loop.is_pause_due():
+            self._pausing += 1
+            try:
+                await loop.pause()
+            finally:
+                self._pausing -= 1
+        return begun
+
+    def _begin(self, op: int, data: Buffer | None, offset: int, fua: bool) -> int | Answer[int]:
+        """Begin one request: what it answered at once, or what to wait for.
+
+        No frame that waits may keep its buffer: that is the queue's alone.
+        """
+        if self._closed or not self._loop.is_here():
+            self._refuse()
         if offset < 0:
             raise ValueError(NEGATIVE.format(offset))
-        memory = exported(data, writable=op == READ)
-        if not len(memory):  # not its truth: that is the pointer's
-            await self._breathe()
-            return 0
-        done = await self._request(op, (memory,), offset, memory, len(memory), fua=fua)
-        if done is None:
-            raise AlignmentError(self._misalignment([place_of(data)], offset))
-        return done
+        if data is None:
+            begun = self._request(op, (), offset, ffi.NULL, 0, fua)
+        else:
+            memory = exported(data, writable=op == READ)
+            length = len(memory)
+            if not length:
+                return 0
+            begun = self._request(op, (memory,), offset, memory, length, fua)
+        if begun is None:
+            places = [] if data is None else [place_of(data)]
+            raise AlignmentError(self._misalignment(places, offset))
+        return begun
 
-    async def _request(
-        self,
-        op: int,
-        held: tuple[CData, ...],
-        offset: int,
-        memory: CData,
-        length: int,
-        *,
-        fua: bool,
-    ) -> int | None:
-        queue, tag, is_idle = self._queue, next(self._tags), not self._waiting
-        queue.held[tag] = held
-        done = lib.fuaio_loop_begin(queue.c, op, fua, offset, memory, length, tag, is_idle)
+    def _request(
+        self, op: int, held: tuple[CData, ...], offset: int, memory: CData, length: int, fua: bool
+    ) -> int | Answer[int] | None:
+        held_by_tag, tag = self._queue.held, next(self._tags)
+        is_alone = not (self._waiting or self._pausing or self._answered_several)
+        held_by_tag[tag] = held
+        done: int = _loop_begin(self._c, op, fua, offset, memory, length, tag, is_alone)
         if done >= 0:
-            del queue.held[tag]
-            await self._breathe()
-            return int(done)
+            del held_by_tag[tag]
+            return done
         if done not in _PENDING:
-            release(queue.held.pop(tag))
-            queue.raise_not_begun(done)
+            release(held_by_tag.pop(tag))
+            self._queue.raise_not_begun(done)
             return None
-        future = self._waiting[tag] = self._loop.create_future()
-        if not is_idle or done == -errno.EALREADY:
+        answer = self._waiting[tag] = self._loop.answer()
+        if not is_alone or done == -errno.EALREADY:
             self._plan_turn()
-        result: int = await future
-        return result
+        return answer
 
     async def _run_batch(self, op: int, durable: int, pieces: Pieces) -> Batch:
         batch, outcomes = self._queue.begin_batch(op, durable, pieces)
@@ -221,13 +252,13 @@ class AsyncFile(BaseFile):
             raise self._piece_refused(outcomes, pieces)
         tag = next(self._tags)
         lib.fuaio_loop_begin_batch(batch.c[0], tag)
-        future = self._waiting[tag] = self._loop.create_future()
+        answer = self._waiting[tag] = self._loop.answer()
         self._batches[tag] = batch
         try:
             self._turn()
-            if future.done():
-                await self._breathe()
-            failed = await future
+            if answer.done() and self._loop.is_pause_due():
+                await self._loop.pause()
+            failed = await answer
         except BaseException:
             if tag in self._batches:
                 lib.fuaio_batch_abandon(batch.c[0])
@@ -238,29 +269,12 @@ class AsyncFile(BaseFile):
         check_all_done(done, self._queue.name)
         return done
 
-    async def _breathe(self) -> None:
-        """Give the loop a turn now and then, for its timers, cancels and everybody else."""
-        if not self._at_once:
-            self._at_once_since = monotonic()
-            self._loop.call_soon(self._breathed)
-        self._at_once += 1
-        if self._at_once >= _AT_ONCE_MOST or monotonic() - self._at_once_since > _WITHOUT_A_TURN_S:
-            await asyncio.sleep(0)
-
-    def _breathed(self) -> None:
-        self._at_once = 0
-
-    def _check(self) -> None:
+    def _refuse(self) -> NoReturn:
         self._check_place()
-        if self._closed:
-            raise ClosedError(f"{self._queue.name}: the file is closed")
+        raise ClosedError(f"{self._queue.name}: the file is closed")
 
     def _check_place(self) -> None:
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self._loop and get_ident() == self._thread:
+        if self._loop.is_here():
             return
         if self._queue.is_foreign:
             raise self._queue.foreign()
@@ -274,7 +288,7 @@ class AsyncFile(BaseFile):
 
     def _plan_turn(self) -> None:
         if not self._is_turn_planned:
-            self._loop.call_soon(_turn, weakref.ref(self))
+            self._loop.call_soon(_turn, self._weak)
             self._is_turn_planned = True
 
     def _turn(self) -> None:
@@ -287,35 +301,38 @@ class AsyncFile(BaseFile):
             if told.next == told.count:  # else Ctrl-C came between
                 lib.fuaio_loop_turn(self._queue.c, told)
             self._tell_all(told)
+            self._answered_several = told.count > 1
         finally:
             if told.more or told.next < told.count:
                 self._plan_turn()
-        if self._idle is not None and self._is_idle():
-            if not self._idle.done():
-                self._idle.set_result(None)
-            self._idle = None
+        if self._closers and self._is_idle():
+            for closer in self._closers:
+                if not closer.done():
+                    closer.set_result(0)
+            self._closers.clear()
 
     def _tell_all(self, told: CData) -> None:
-        answers, count, number = told.done, told.count, told.next
+        count, number = told.count, told.next
+        tags, results = ffi.unpack(told.tags, count), ffi.unpack(told.results, count)
         try:
             while number < count:
-                self._tell(answers[number])
+                self._tell(tags[number], results[number], number)
                 number += 1
         finally:
             told.next = number
 
-    def _tell(self, answer: CData) -> None:
+    def _tell(self, tag: int, result: int, number: int) -> None:
         """Give one answer to whoever waits. May be stopped anywhere (Ctrl-C) and done again."""
-        tag, result = answer.tag, answer.result
-        future = self._waiting.get(tag)
-        if future is None or future.done():
+        answer = self._waiting.get(tag)
+        if answer is None or answer.done():
             pass  # cancelled, or stopped before it could wait
         elif result < 0:
-            future.set_exception(
-                self._queue.failure(-result, answer.bytes, lost=answer.lost_durability)
+            told = self._told
+            answer.set_exception(
+                self._queue.failure(-result, told.bytes[number], lost=told.lost_durability[number])
             )
         else:
-            future.set_result(result)
+            answer.set_result(result)
         batch = self._batches.get(tag)
         if batch is not None:
             self._queue.end_batch(batch)
@@ -333,26 +350,25 @@ def _turn(file: weakref.ref[AsyncFile]) -> None:
 
 
 # Queues of files dropped with requests in flight, until the loop has closed them.
-_dropped: dict[Queue, asyncio.AbstractEventLoop] = {}
+_dropped: dict[Queue, Loop] = {}
 
 
-def _drop(loop: asyncio.AbstractEventLoop, thread: int, queue: Queue) -> None:
+def _drop(loop: Loop, queue: Queue) -> None:
     """Called where the last user of the file is gone, perhaps in another thread or a child."""
     if queue.is_closed or queue.is_foreign or loop.is_closed():
         # A child shares the loop's epoll: what it removed there its parent would lose.
         queue.leave_over()
-    elif get_ident() == thread:
-        _close_dropped(loop, queue)
-    else:
-        _dropped[queue] = loop
-        with suppress(RuntimeError):  # closed just now
-            loop.call_soon_threadsafe(_close_dropped, loop, queue)
+        return
+    _dropped[queue] = loop
+    with suppress(RuntimeError):  # closed just now
+        loop.call_from_anywhere(_close_dropped, loop, queue)
 
 
-def _close_dropped(loop: asyncio.AbstractEventLoop, queue: Queue) -> None:
+def _close_dropped(loop: Loop, queue: Queue) -> None:
     """Close it now, or come back when the kernel is done with something."""
     _dropped.pop(queue, None)
-    if queue.is_closed:
+    if queue.is_closed or loop.is_closed():
+        queue.leave_over()
         return
     event_fd = queue.event_fd
     loop.remove_reader(event_fd)

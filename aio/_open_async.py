@@ -8,25 +8,23 @@ What this means here: who cancels waits until the thread has done its part, and 
 
 from __future__ import annotations
 
-import asyncio
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from fuaio.aio._async_file import AsyncFile, close_dropped
 from fuaio.aio._buffers import exported
+from fuaio.aio._loops import running_loop
 from fuaio.aio._open import ask, begin, check_arguments, open_any, queue_for, undo
 from fuaio.aio._queue import Queue, close_left_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from types import TracebackType
 
     from fuaio.aio._open import Path
     from fuaio.aio._pool import BufferPool
 
 __all__ = ["open_async"]
-
-_T = TypeVar("_T")
 
 
 def open_async(
@@ -94,46 +92,24 @@ async def _open(
     pool: BufferPool | None,
 ) -> AsyncFile:
     flags = check_arguments(mode, engine, depth)
+    loop = running_loop()
     close_left_over()
     close_dropped()
-    opened = await _to_its_end(_in_thread(lambda: open_any(path, flags, direct)), undo)
+    opened = await loop.in_thread(lambda: open_any(path, flags, direct), undo)
     made, event_fd = None, -1
     memory = None if pool is None else exported(pool.memory)
-    work: asyncio.Future[None] | None = None
     try:
         facts = ask(opened)
         event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         made = queue_for(engine, opened.fd, depth, facts, event_fd, memory)
-        work = _in_thread(lambda: begin(opened, facts, flags, mode))
-        await _to_its_end(work)
-    except BaseException:
+        await loop.in_thread(lambda: begin(opened, facts, flags, mode))
+    except BaseException as error:
         made = None
         if event_fd >= 0:
             os.close(event_fd)
-        if work is None or work.done():
+        if not isinstance(error, GeneratorExit):
             undo(opened)
         raise  # else the loop itself is gone, and the thread goes on: its descriptor stays open
     queue, engine = made
     made_queue = Queue(queue, opened.fd, opened.name, event_fd, memory)
-    return AsyncFile(made_queue, engine, facts, direct=direct)
-
-
-def _in_thread(function: Callable[[], _T]) -> asyncio.Future[_T]:
-    return asyncio.get_running_loop().run_in_executor(None, function)
-
-
-async def _to_its_end(
-    work: asyncio.Future[_T], undo_it: Callable[[_T], object] | None = None
-) -> _T:
-    """Wait for *work*, also if that is cancelled: then what came of it is undone."""
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return work.result()
-    if undo_it and not work.cancelled() and work.exception() is None:
-        undo_it(work.result())
-    raise cancelled
+    return AsyncFile(made_queue, engine, facts, loop, direct=direct)

@@ -66,9 +66,14 @@ static struct fuaio_batch *take_batch(struct fuaio_queue *q)
 	return NULL;
 }
 
-static void tell(struct fuaio_told *told, struct fuaio_done done)
+static void tell(struct fuaio_told *told, uint64_t tag, int64_t result, const struct fuaio_request *r)
 {
-	told->done[told->count++] = done;
+	unsigned number = told->count++;
+
+	told->tags[number] = tag;
+	told->results[number] = result;
+	told->bytes[number] = r ? r->bytes : 0;
+	told->lost_durability[number] = r && r->lost_durability;
 }
 
 int fuaio_loop_turn(struct fuaio_queue *q, struct fuaio_told *told)
@@ -87,11 +92,11 @@ int fuaio_loop_turn(struct fuaio_queue *q, struct fuaio_told *told)
 		added = 0; /* there was nothing in it */
 	told->more = fuaio_drive_turn(q);
 	while (told->count < FUAIO_TOLD_MOST && (r = fuaio_list_take(&q->done))) {
-		tell(told, (struct fuaio_done){ r->tag, r->result, r->bytes, r->lost_durability });
+		tell(told, r->tag, r->result, r);
 		fuaio_request_free(r);
 	}
 	while (told->count < FUAIO_TOLD_MOST && (b = take_batch(q)))
-		tell(told, (struct fuaio_done){ .tag = b->tag, .result = (int64_t)b->failed });
+		tell(told, b->tag, (int64_t)b->failed, NULL);
 	told->more = told->more || told->count == FUAIO_TOLD_MOST;
 	fuaio_drive_leave(q);
 	return 0;

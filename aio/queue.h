@@ -157,20 +157,17 @@ int fuaio_queue_statistics(struct fuaio_queue *queue, struct fuaio_statistics *s
 
 /* ---- for an event loop: nothing here waits; one thread, a queue with an eventfd ---- */
 
-struct fuaio_done {
-	uint64_t tag;
-	int64_t result; /* of a batch: how many failed */
-	size_t bytes;   /* written before it failed */
-	bool lost_durability;
-};
-
 enum { FUAIO_TOLD_MOST = 128 };
 
 /* What one turn has to tell. It is the caller's, who may be stopped in the middle of it (Ctrl-C). */
 struct fuaio_told {
 	unsigned next, count; /* the first that is not told yet, and how many there are */
 	bool more;            /* there is more to do: come back without waiting for the eventfd */
-	struct fuaio_done done[FUAIO_TOLD_MOST];
+	/* Apart from each other, so that Python takes all of a kind in one piece. */
+	uint64_t tags[FUAIO_TOLD_MOST];
+	int64_t results[FUAIO_TOLD_MOST]; /* of a batch: how many failed */
+	size_t bytes[FUAIO_TOLD_MOST];    /* written before it failed */
+	bool lost_durability[FUAIO_TOLD_MOST];
 };
 
 /* Begin one request, which is freed when it is told as done; with `now` also submit it. Its bytes

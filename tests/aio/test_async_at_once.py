@@ -12,7 +12,7 @@ import pytest
 from async_files import Run, opened, step, turns
 from core_files import BLOCK, make
 
-from fuaio.aio import _async_file
+from fuaio.aio import _loop_asyncio
 
 
 def test_an_idle_request_that_is_done_within_its_call_needs_no_turn(
@@ -32,7 +32,7 @@ def test_an_idle_request_that_is_done_within_its_call_needs_no_turn(
 def test_every_32nd_call_in_a_row_that_is_done_at_once_gives_the_loop_a_turn(
     scratch: Path, ring_engine: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_async_file, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(_loop_asyncio, "monotonic", lambda: 0.0)
 
     async def main() -> None:
         async with opened(make(scratch / "file"), ring_engine) as file:
@@ -54,7 +54,7 @@ def test_calls_that_are_done_at_once_give_the_loop_a_turn_after_a_millisecond(
     scratch: Path, ring_engine: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(_async_file, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_loop_asyncio, "monotonic", lambda: now[0])
 
     async def main() -> None:
         async with opened(make(scratch / "file"), ring_engine) as file:

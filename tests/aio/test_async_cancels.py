@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from async_files import Run, emulating, hold, in_flight, let_go, opened, turns, until
+from async_files import Run, Slow, emulating, hold, in_flight, let_go, opened, turns, until
 from core_files import BLOCK, block, make
 from faults_table import FLUSH, HOLD, WRITE, Faults
 from life_files import descriptors, is_exported
+from promises import Promises, cancels
 
-from fuaio.aio import AsyncFile, _open, _open_async, aligned_buffer, open_async
+from fuaio.aio import AsyncFile, _open, _open_async, open_async
 
 
 async def cancelled(task: asyncio.Task[int]) -> None:
@@ -178,19 +177,6 @@ def test_a_batch_whose_task_is_dropped_begins_no_more(
 # ---- open_async ----
 
 
-class Slow:
-    """Stands for a step of opening, which takes until it is let go."""
-
-    def __init__(self, step: Callable[..., object]) -> None:
-        self._step = step
-        self.began, self.go = threading.Event(), threading.Event()
-
-    def __call__(self, *arguments: object) -> object:
-        self.began.set()
-        assert self.go.wait(20)
-        return self._step(*arguments)
-
-
 @pytest.mark.parametrize("step", ["open_any", "begin"])
 @pytest.mark.parametrize("mode", ["w+", "x+"])
 def test_a_cancelled_opening_is_undone_before_the_cancel_is_seen(
@@ -276,23 +262,13 @@ def test_an_opening_that_is_dropped_leaves_the_descriptor_to_its_thread(
 def test_ten_thousand_awaits_cancelled_at_random_leave_what_was_promised(
     scratch: Path, engine: str, how: str, run_on_each: Run
 ) -> None:
-    direct, fua = "direct" in how, "fua" in how
-    # A disk may take a millisecond for each; and Linux AIO writes and flushes one after the other
-    # inside io_submit where it goes through the page cache.
-    cancels = 1_000 if direct or (fua and engine == "linux_aio") else 10_000
-    count, random_ = cancels * 6 // 5, random.Random(42)
-    size = BLOCK if direct else 64
-    path = make(scratch / "file", count * size)
-    data = memoryview(aligned_buffer(count * size))
-    for number in range(count):
-        place = data[number * size : (number + 1) * size]
-        place[:] = (number + 1).to_bytes(4, "little") * (size // 4)
-    written: set[int] = set()
+    fua, random_ = "fua" in how, random.Random(42)
+    count = cancels(engine, how) * 6 // 5
+    promises = Promises(scratch / "file", count, direct="direct" in how)
 
     async def write(file: AsyncFile, number: int) -> None:
-        piece = data[number * size : (number + 1) * size]
-        assert await file.pwrite(piece, number * size, fua=fua) == size
-        written.add(number)
+        offset = promises.offset(number)
+        promises.keep(number, await file.pwrite(promises.piece(number), offset, fua=fua))
 
     async def cancel_some(tasks: list[asyncio.Task[None]]) -> None:
         for task in random_.sample(tasks, len(tasks) * 5 // 6):
@@ -301,7 +277,9 @@ def test_ten_thousand_awaits_cancelled_at_random_leave_what_was_promised(
                 await turns(random_.randrange(3))
 
     async def main() -> None:
-        async with open_async(path, "r+", engine=engine, direct=direct, depth=64) as file:
+        async with open_async(
+            promises.path, "r+", engine=engine, direct="direct" in how, depth=64
+        ) as file:
             ends: list[BaseException | None] = []
             for first in range(0, count, count // 40):
                 numbers = range(first, first + count // 40)
@@ -310,15 +288,9 @@ def test_ten_thousand_awaits_cancelled_at_random_leave_what_was_promised(
                 await cancel_some(tasks)
                 ends += await asyncio.gather(*tasks, return_exceptions=True)
             assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
-            assert {n for n, end in enumerate(ends) if end is None} == written
+            assert {n for n, end in enumerate(ends) if end is None} == promises.kept
         assert file._queue.held == {}
         assert file._waiting == {}
 
     run_on_each(main())
-    assert count // 100 < len(written) < count - count // 100
-    content = path.read_bytes()
-    for number in range(count):
-        found = content[number * size : (number + 1) * size]
-        new = data[number * size : (number + 1) * size]
-        # After close nothing is half done.
-        assert found == new or (number not in written and found == bytes(size)), number
+    promises.check()

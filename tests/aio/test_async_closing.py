@@ -14,20 +14,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from async_files import Run, hold, in_flight, let_go, turns, until
+from async_files import Run, hold, in_child, in_flight, let_go, of_files, turns, until
 from core_files import BLOCK, block, make
 from faults_table import FLUSH, HOLD, WRITE, Faults
-from life_files import descriptors, is_exported
+from life_files import is_exported
 
 from fuaio.aio import AsyncFile, ClosedError, _async_file, _queue, open_async
 
 SUPPORT = Path(__file__).parents[1] / "support"
-
-
-def of_files() -> list[str]:
-    """What the descriptors are that an `AsyncFile` has: file, ring, eventfd."""
-    kinds = ("/file", "anon_inode:[eventfd]", "anon_inode:[io_uring]")
-    return sorted(what for what in descriptors().values() if what.endswith(kinds))
 
 
 @pytest.fixture
@@ -261,19 +255,6 @@ def test_a_loop_that_is_closed_with_a_write_in_flight_leaves_its_buffer_to_the_k
 # ---- other processes ----
 
 
-def in_child(function: Callable[[], object]) -> int:
-    """Fork, call *function* in the child, and return its exit status."""
-    child = os.fork()
-    if not child:
-        try:
-            function()
-            os._exit(0)
-        except BaseException as error:  # noqa: BLE001  # no test may go on in the child
-            os.write(2, repr(error).encode())
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @pytest.mark.combination
 def test_a_forked_child_gets_an_error_and_closes_descriptors_alone(
     scratch: Path, engine: str, faults: Faults, run: Run
@@ -307,7 +288,7 @@ def test_a_forked_child_gets_an_error_and_closes_descriptors_alone(
     run(main())
 
 
-def test_a_child_that_drops_the_file_does_not_take_the_parents_wake_ups(
+def test_a_child_that_drops_the_file_closes_its_own_and_takes_no_wake_ups_of_the_parents(
     scratch: Path, engine: str, run_on_each: Run
 ) -> None:
     path = make(scratch / "file")
@@ -319,6 +300,7 @@ def test_a_child_that_drops_the_file_does_not_take_the_parents_wake_ups(
             warnings.simplefilter("ignore")
             files.clear()
             gc.collect()
+            assert [what for what in of_files() if "eventfd" not in what] == []
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

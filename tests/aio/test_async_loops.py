@@ -141,12 +141,12 @@ def test_ctrl_c_while_answers_are_told_loses_none_of_them(
     left = [at]
     tell = AsyncFile._tell
 
-    def interrupted(file: AsyncFile, answer: object) -> None:
+    def interrupted(file: AsyncFile, tag: int, result: int, number: int) -> None:
         if left[0] == 0:
             left[0] = -1
             raise KeyboardInterrupt
         left[0] -= 1
-        tell(file, answer)  # type: ignore[arg-type]  # of cffi
+        tell(file, tag, result, number)
 
     async def begin() -> tuple[AsyncFile, list[asyncio.Task[int]]]:
         file = await open_async(make(scratch / "file"), "r+", engine=ring_engine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from core_files import assert_idle, block, can_fua
 from faults_table import ANSWER, WRITE, Faults
+from life_files import descriptors
 
 from fuaio.aio import AsyncFile, Fua, open_async
 from fuaio.aio._core import lib
@@ -97,3 +99,35 @@ def step(coroutine: Coroutine[Any, Any, T]) -> tuple[bool, T | None]:
     except StopIteration as stopped:
         return True, stopped.value
     return False, None
+
+
+class Slow:
+    """Stands for a step of opening, which takes until it is let go."""
+
+    def __init__(self, step: Callable[..., object]) -> None:
+        self._step = step
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, *arguments: object) -> object:
+        self.began.set()
+        assert self.go.wait(20)
+        return self._step(*arguments)
+
+
+def of_files() -> list[str]:
+    """What the descriptors are that an `AsyncFile` has: file, ring, eventfd."""
+    kinds = ("/file", "anon_inode:[eventfd]", "anon_inode:[io_uring]")
+    return sorted(what for what in descriptors().values() if what.endswith(kinds))
+
+
+def in_child(function: Callable[[], object]) -> int:
+    """Fork, call *function* in the child, and return its exit status."""
+    child = os.fork()
+    if not child:
+        try:
+            function()
+            os._exit(0)
+        except BaseException as error:  # noqa: BLE001  # no test may go on in the child
+            os.write(2, repr(error).encode())
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
