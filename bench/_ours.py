@@ -72,7 +72,7 @@ class Ours:
         order = Order(work=work, engine=self.engine, way=self.way, job=job)
         return [sys.executable, "-m", "fuaio.bench._job", msgspec.json.encode(order).decode()]
 
-    def answer(self, output: str, work: Work) -> Answer:  # noqa: ARG002  # as the protocol has it
+    def answer(self, output: str, work: Work) -> Answer:
         """Return what the program printed.
 
         Raises:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
+from subprocess import PIPE
+from typing import TYPE_CHECKING, cast
 
 from fuaio.bench._statistics import add_up, summarize
 from fuaio.bench._work import Released
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from fuaio.bench._record import Latencies, Sample
     from fuaio.bench._work import Answer, Contestant, Work
-
-    Process = subprocess.Popen[str]
 
 __all__ = ["Entry", "run_rounds"]
 
@@ -113,89 +112,78 @@ def _run_jobs(
         OSError: A program cannot be started.
         ValueError: One failed, said nothing, or did not end.
     """
-    with _started(contestant, work) as (processes, errors):
+    with _started(contestant, work) as jobs:
         if isinstance(contestant, Released):
-            for process, error in zip(processes, errors, strict=True):
-                if not _stdout(process).readline():
-                    raise ValueError(_failure(process, error))
+            for job in jobs:
+                if not job.output.readline():
+                    raise ValueError(job.failure())
         before = flushes()
-        for process in processes:
-            _release(process)
-        outputs = [_stdout(process).read() for process in processes]
-        for process, error in zip(processes, errors, strict=True):
-            if process.wait() != 0:
-                raise ValueError(_failure(process, error))
+        for job in jobs:
+            job.release()
+        outputs = [job.output.read() for job in jobs]
+        for job in jobs:
+            if job.process.wait() != 0:
+                raise ValueError(job.failure())
         after = flushes()
     counted = None if before is None or after is None else after - before
     return [contestant.answer(output, work) for output in outputs], counted
 
 
 @contextmanager
-def _started(contestant: Contestant, work: Work) -> Iterator[tuple[list[Process], list[IO[str]]]]:
+def _started(contestant: Contestant, work: Work) -> Iterator[list[_Job]]:
     """Start the jobs, each in a group of its own; at the end of the block none is left."""
-    processes: list[Process] = []
-    errors: list[IO[str]] = []
-    timer = threading.Timer(work.seconds + _PATIENCE_S, _kill, [processes])
+    jobs: list[_Job] = []
+    timer = threading.Timer(work.seconds + _PATIENCE_S, _end, [jobs])
     timer.daemon = True
     timer.start()
-    try:
-        for job in range(work.jobs):
-            errors.append(tempfile.TemporaryFile("w+", errors="replace"))
-            processes.append(
-                subprocess.Popen(
-                    contestant.command(work, job),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors[-1],
-                    text=True,
-                    errors="replace",
-                    process_group=0,
-                )
-            )
-        yield processes, errors
-    finally:
-        timer.cancel()
-        _kill(processes)
-        for process in processes:
-            process.wait()
-            _stdout(process).close()
-            with suppress(BrokenPipeError):
-                _stdin(process).close()
-        for error in errors:
-            error.close()
+    with ExitStack() as stack:
+        stack.callback(timer.cancel)
+        for number in range(work.jobs):
+            errors = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+            jobs.append(_Job(contestant.command(work, number), errors))
+            stack.push(jobs[-1].process)  # closes its pipes, and waits for it
+            stack.callback(_end, jobs)
+        yield jobs
 
 
-def _kill(processes: Sequence[Process]) -> None:
-    """End each that was not seen to end, with all that it has started."""
-    for process in processes:
-        if process.returncode is None:
+class _Job:
+    """A program that runs."""
+
+    def __init__(self, command: Sequence[str], errors: IO[str]) -> None:
+        # In a group of its own, Ctrl-C reaches it by way of us alone.
+        self.process = subprocess.Popen(
+            command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True, process_group=0
+        )
+        self._errors = errors
+
+    @property
+    def output(self) -> IO[str]:
+        """What it prints, as far as it was not read."""
+        return cast("IO[str]", self.process.stdout)
+
+    def release(self) -> None:
+        """Let it begin."""
+        input_ = cast("IO[str]", self.process.stdin)
+        with suppress(BrokenPipeError):  # it has ended; its exit code says why
+            input_.write("\n")
+            input_.close()
+
+    def end(self) -> None:
+        """Kill it with all that it has started, if it was not seen to end."""
+        if self.process.returncode is None:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def failure(self) -> str:
+        """Return the last line of its standard error, or how it ended."""
+        code = self.process.wait()
+        if code == -signal.SIGKILL:
+            return f"it did not end within {_PATIENCE_S:.0f} s and was killed"
+        self._errors.seek(0)
+        said = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
+        return said[-1] if said else f"its program ended with exit code {code} and said nothing"
 
 
-def _release(process: Process) -> None:
-    with suppress(BrokenPipeError):  # it has ended; its exit code says why
-        _stdin(process).write("\n")
-        _stdin(process).flush()
-        _stdin(process).close()
-
-
-def _failure(process: Process, error: IO[str]) -> str:
-    """Return the last line that the program wrote on its standard error, or how it ended."""
-    code = process.wait()
-    error.seek(0)
-    lines = error.read().split("\n")
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    if code == -signal.SIGKILL:
-        return f"it did not end within {_PATIENCE_S:.0f} s and was killed"
-    return said or f"its program ended with exit code {code} and said nothing"
-
-
-def _stdout(process: Process) -> IO[str]:
-    assert process.stdout is not None
-    return process.stdout
-
-
-def _stdin(process: Process) -> IO[str]:
-    assert process.stdin is not None
-    return process.stdin
+def _end(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        job.end()

@@ -72,18 +72,21 @@ def _device_words(machine: Machine) -> str:
 
 def _cells(result: Result, results: Sequence[Result]) -> list[str]:
     speed = iops(result)
-    latencies = result.latencies
-    base = next((other for other in results if other.contestant == result.baseline), None)
+    cells = [escape(result.contestant)]
+    cells += [f"{speed.median:.0f}", f"({speed.least:.0f}-{speed.most:.0f})"] if speed else "--"
+    cells.append(_times(_to_baseline(result, results)))
+    times = result.latencies
+    cells += [f"{times.p50_s * 1e6:.1f}", f"{times.p99_s * 1e6:.1f}"] if times else "--"
     return [
-        escape(result.contestant),
-        _number(speed and speed.median, 0),
-        f"({speed.least:.0f}-{speed.most:.0f})" if speed else "-",
-        _times(base and ratio(result, base)),
-        _number(latencies and latencies.p50_s * 1e6, 1),
-        _number(latencies and latencies.p99_s * 1e6, 1),
+        *cells,
         _number(cpu_us_per_write(result), 2),
         _number(flushes_per_write(result), 3),
     ]
+
+
+def _to_baseline(result: Result, results: Sequence[Result]) -> Spread | None:
+    base = [other for other in results if other.contestant == result.baseline]
+    return ratio(result, base[0]) if base else None
 
 
 def _against(results: Sequence[Result]) -> list[list[str]]:
