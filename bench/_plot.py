@@ -112,8 +112,8 @@ def _draw_times(axes: Axes, results: Sequence[Result], colours: Mapping[str, str
         axes.step(times_us, parts, where="post", color=colours[result.contestant])
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(_plain)
-    axes.xaxis.set_minor_formatter(_plain)
-    axes.tick_params(axis="x", which="minor", labelsize="small")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_minor_formatter(_plain if high < 100 * low else "")  # else they overlap
     axes.set_ylim(0, 101)
     axes.set_xlabel("time of a write (µs)")
     axes.set_ylabel("writes that took no longer (%)")

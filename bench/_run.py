@@ -32,7 +32,7 @@ QEMU: tuple[Row, ...] = ((1, 1), (1, 16), (16, 1))
 DEPTHS: tuple[Row, ...] = tuple((1 << power, 1) for power in range(8))
 
 # Beside the time that is measured: a start of Python and the search for how many by one call.
-_START_S = 0.25
+_START_S = 0.2
 _WARM_UP = 0.1
 
 
@@ -42,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     contestants: Sequence[Contestant]
     rows: Sequence[Row] = (*QEMU, *(row for row in DEPTHS if row not in QEMU))
     rounds: int = 5
-    seconds: float = 0.3
+    seconds: float = 0.2
 
     @property
     def turns(self) -> int:

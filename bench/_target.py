@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -164,15 +163,3 @@ def _what_is_on(fd: int) -> str:
         if os.pread(fd, len(magic), offset) == magic:
             return words
     return "nothing that is known by its signature"
-
-
-def kind_of(path: str) -> int:
-    """Return the file type of *path*.
-
-    Raises:
-        TargetError: There is nothing, or it may not be seen.
-    """
-    try:
-        return stat.S_IFMT(os.stat(path).st_mode)
-    except OSError as error:
-        raise TargetError(f"{path}: {error.strerror}") from None

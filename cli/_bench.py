@@ -72,7 +72,7 @@ ROWS = {"qemu": QEMU, "depths": DEPTHS, "all": tuple(dict.fromkeys((*QEMU, *DEPT
 @click.option(
     "--seconds",
     type=click.FloatRange(0.001, 3600),
-    default=0.3,
+    default=0.2,
     show_default=True,
     help="How long each measures in a round.",
 )
