@@ -24,6 +24,7 @@ from fuaio.aio._errors import (
 from fuaio.aio._file import File
 from fuaio.aio._open import open_file
 from fuaio.aio._pool import BufferPool
+from fuaio.aio._prepare import prepare
 from fuaio.aio._statistics import AutoChoice, Measured, Statistics
 
 if _typing.TYPE_CHECKING:
@@ -50,6 +51,7 @@ __all__ = [
     "luring_has_fua",
     "open_async",
     "open_file",
+    "prepare",
 ]
 
 

@@ -120,11 +120,14 @@ def new_queue(
     facts: CData | None = None,
     event_fd: int = -1,
     pool: CData | None = None,
+    two_requests: bool = False,
 ) -> CData | Refusal:
     """Open a C queue of *engine* on *fd* and return its holder, or the `Refusal`.
 
     With *event_fd* it is for an event loop: used by this thread alone, which never waits in it.
     *pool* is exported memory, which must stay so until the queue is closed.
+    With *two_requests* a durable write is a write, then a flush, also where the engine has FUA:
+    for the benchmark.
 
     ``holder[0]`` is the queue. With the last reference to the holder its engine is closed, if it
     was not before, and its memory freed; *fd* stays the caller's until the queue is closed.
@@ -144,7 +147,7 @@ def new_queue(
             "page_cache": facts.page_cache if facts else True,
             "writes_told": facts.writes_told if facts else False,
             # A synchronous RWF_DSYNC write to a raw device flushes after the FUA write as well.
-            "flag_costs_flush": engine == "threads" and on_device,
+            "flag_costs_flush": two_requests or (engine == "threads" and on_device),
             "pool": ffi.NULL if pool is None else pool,
             "pool_length": 0 if pool is None else len(pool),
         },

@@ -29,6 +29,7 @@ __all__ = [
     "open_any",
     "open_file",
     "queue_for",
+    "sync_with_folder",
     "undo",
 ]
 
@@ -110,7 +111,7 @@ def begin(opened: Opened, facts: CData, flags: int, mode: str) -> None:
     if mode.startswith("w") and not facts.block_device:
         os.ftruncate(opened.fd, 0)
     if flags & os.O_CREAT:
-        _sync_with_folder(opened)
+        sync_with_folder(opened.fd, opened.name)
 
 
 def undo(opened: Opened) -> None:
@@ -239,10 +240,11 @@ def _suiting(facts: CData) -> list[str]:
     return [name for name in ENGINES if not (name == "linux_aio" and facts.page_cache)]
 
 
-def _sync_with_folder(opened: Opened) -> None:
-    os.fsync(opened.fd)
+def sync_with_folder(fd: int, name: str) -> None:
+    """Make the file and its name durable."""
+    os.fsync(fd)
     folder = os.open(
-        os.path.dirname(os.path.realpath(opened.name)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        os.path.dirname(os.path.realpath(name)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     )
     try:
         os.fsync(folder)

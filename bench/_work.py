@@ -9,14 +9,14 @@ before any does it again.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Answer", "Contestant", "Pattern", "Work"]
+__all__ = ["Answer", "Contestant", "Pattern", "Released", "Work"]
 
 
 class Pattern(StrEnum):
@@ -42,6 +42,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     pattern: Pattern = Pattern.RANDOM
     fill: int = 0xA5
     """The byte that every block consists of: the same for all, since a device may look at it."""
+    latencies: bool = False
+    """Take the time of single writes too, where the contestant can: not the rounds of IOPS."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,3 +78,14 @@ class Contestant(Protocol):
             ValueError: It says nothing of that kind; the text tells what was seen.
         """
         ...
+
+
+@runtime_checkable
+class Released(Contestant, Protocol):
+    """A contestant whose jobs begin together.
+
+    Its program prints a line as soon as it could begin, and begins when a line comes on its
+    standard input; it ends where that is closed instead.
+    """
+
+    is_released: Literal[True]

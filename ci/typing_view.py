@@ -2,7 +2,7 @@
 
 Usage: typing_view.py FOLDER [--seeded]
 
-The rooms aio/, probe/, cli/ are installed as fuaio.aio, fuaio.probe, fuaio.cli, so a type
+The rooms aio/, probe/, bench/, cli/ are installed as fuaio.aio and so on, so a type
 checker cannot follow their imports where they lie. FOLDER/fuaio gets a link to each source file.
 With --seeded it gets copies instead, each with a type error at its end that only a checker which
 knows fuaio's types can see: a run that does not report all of them has not checked.
@@ -14,7 +14,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-ROOMS = ("aio", "probe", "cli")
+ROOMS = ("aio", "probe", "bench", "cli")
 # The type of fuaio.aio.laio_has_fua is known to the room aio alone: bool, not str.
 SEED = """
 from fuaio.aio import laio_has_fua as _seeded_question

@@ -12,7 +12,7 @@ from fuaio import __version__
 USAGE = 2
 
 # A command's name, and the file of the same name that defines it as `command`.
-COMMANDS = ("check", "diff", "report", "scan")
+COMMANDS = ("bench", "check", "diff", "prepare", "report", "scan")
 
 
 class _Commands(click.Group):

@@ -300,7 +300,10 @@ def test_statistics_of_an_async_file_are_the_same(
 @pytest.mark.combination
 @DURABLE
 def test_a_latency_is_from_the_beginning_of_a_write_until_it_is_durable(
-    scratch: Path, engine: str, faults: Faults, durable: Any  # noqa: ANN401  # one of the four
+    scratch: Path,
+    engine: str,
+    faults: Faults,
+    durable: Any,  # noqa: ANN401  # one of the four
 ) -> None:
     faults.clock(write_ns=1_000, fua_ns=5_000, flush_ns=40_000)
     with opened(make(scratch / "file"), engine, direct=True, depth=1) as file:

@@ -36,12 +36,14 @@ PUBLIC = {
     "luring_has_fua": None,
     "open_async": None,
     "open_file": None,
+    "prepare": None,
 }
 
 SIGNATURES = {
     "open_async": "(path, mode, *, engine, direct, depth, pool)",
     "open_file": "(path, mode, *, engine, direct, depth, pool)",
     "BufferPool": "(count, length)",
+    "prepare": "(path, size_bytes, *, progress)",
     "aligned_buffer": "(length)",
     "available": "()",
     "laio_has_fua": "()",

@@ -1,0 +1,165 @@
+"""Where a run writes: a scratch file of its own, or a block device whose data may be lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from fuaio.aio._prepare import fill
+from fuaio.bench._device import Device, device_below, file_system_of
+from fuaio.bench._work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Target", "TargetError", "block_device", "scratch_file"]
+
+_FILL = Work(path="", region_bytes=0).fill
+
+# Where what is found there lies, in bytes from the start. Linux uapi/linux/magic.h, util-linux.
+_SIGNATURES = (
+    (1080, b"\x53\xef", "an ext2, ext3 or ext4 file system"),
+    (0, b"XFSB", "an XFS file system"),
+    (65600, b"_BHRfS_M", "a btrfs file system"),
+    (0, b"LUKS\xba\xbe", "an encrypted volume (LUKS)"),
+    (536, b"LVM2 001", "a physical volume of LVM"),
+    (4086, b"SWAPSPACE2", "swap"),
+    (512, b"EFI PART", "a partition table (GPT)"),
+    (510, b"\x55\xaa", "a partition table or boot sector"),
+)
+
+
+class TargetError(Exception):
+    """What was named cannot be written to, or must not be; nothing was."""
+
+
+class Target(NamedTuple):
+    """A region whose blocks are written."""
+
+    place: str
+    """What the caller named."""
+    path: str
+    """How another process opens it, as long as this one has it open."""
+    region_bytes: int
+    file_system: str
+    """Empty: a device."""
+    device: Device
+
+
+@contextmanager
+def scratch_file(
+    folder: str, size_bytes: int, *, progress: Callable[[int], object] | None = None
+) -> Iterator[Target]:
+    """Make a file without a name in *folder*, all of it written; it is gone with the block.
+
+    Args:
+        folder: On the disk that is to be measured.
+        size_bytes: The region, a multiple of 4096.
+        progress: Called now and then with how many bytes were written since the last time.
+
+    Raises:
+        TargetError: *folder* is none, cannot be written to, or its disk is too small.
+    """
+    try:
+        fd = _nameless_file(folder)
+    except NotADirectoryError:
+        raise TargetError(
+            f"{folder} is an existing file, and measuring would overwrite it; name its folder"
+        ) from None
+    except OSError as error:
+        raise TargetError(f"{folder}: {error.strerror}") from None
+    try:
+        _fill_durably(fd, folder, size_bytes, progress)
+        path = f"/proc/{os.getpid()}/fd/{fd}"
+        _require_direct(path, folder)
+        yield Target(folder, path, size_bytes, file_system_of(folder), device_below(fd))
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def block_device(
+    device: str,
+    size_bytes: int,
+    *,
+    destroy_data: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[Target]:
+    """Overwrite the start of *device*, and keep others from mounting it as long as the block.
+
+    Args:
+        device: A block device that nothing uses.
+        size_bytes: The region, from the device's start, a multiple of 4096.
+        destroy_data: What is on it may be lost; without this it is refused.
+        progress: Called now and then with how many bytes were written since the last time.
+
+    Raises:
+        TargetError: It may not be overwritten, is mounted or used, or is too small.
+    """
+    try:
+        # O_EXCL without O_CREAT: refused while it, a partition or the disk of it is mounted, swap,
+        # or part of another device (open(2)); and as long as this is open, they are.
+        fd = os.open(device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as error:
+        why = f"{device}: {error.strerror}"
+        if error.errno == errno.EBUSY:
+            why = f"{device} is mounted, swap or part of another device; free it first"
+        raise TargetError(why) from None
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+        if not destroy_data:
+            raise TargetError(
+                f"{device} is a block device of {size} bytes, on which there is "
+                f"{_what_is_on(fd)}; measuring overwrites its first {size_bytes} bytes: "
+                "--destroy-data allows that"
+            )
+        if size_bytes > size:
+            raise TargetError(f"{device} has {size} bytes, fewer than the region's {size_bytes}")
+        _fill_durably(fd, device, size_bytes, progress)
+        yield Target(device, os.path.realpath(device), size_bytes, "", device_below(fd))
+    finally:
+        os.close(fd)
+
+
+def _nameless_file(folder: str) -> int:
+    if not os.path.isdir(folder):
+        os.stat(folder)  # says so if there is nothing
+        raise NotADirectoryError
+    try:
+        return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+    fd, name = tempfile.mkstemp(dir=folder, prefix=".fuaio-bench-")
+    os.unlink(name)
+    return fd
+
+
+def _fill_durably(
+    fd: int, place: str, size_bytes: int, progress: Callable[[int], object] | None
+) -> None:
+    try:
+        fill(fd, size_bytes, byte=_FILL, progress=progress)
+        os.fsync(fd)
+    except OSError as error:
+        raise TargetError(f"{place}: {error.strerror}, before anything was measured") from None
+
+
+def _require_direct(path: str, folder: str) -> None:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError as error:
+        raise TargetError(
+            f"{folder}: its file system has no O_DIRECT ({error.strerror}), which is what is "
+            "measured; name a folder on a disk"
+        ) from None
+
+
+def _what_is_on(fd: int) -> str:
+    for offset, magic, words in _SIGNATURES:
+        if os.pread(fd, len(magic), offset) == magic:
+            return words
+    return "nothing that is known by its signature"
