@@ -73,7 +73,7 @@ class Faults:
         self._lib.faults_release()
 
     def clock(self, *, write_ns: int, fua_ns: int, flush_ns: int) -> None:
-        """Let measured time be what each write, each with the flag and each flush is said to take."""
+        """Let time be what each write, flagged write and flush is said to take."""
         self._lib.faults_clock(write_ns, fua_ns, flush_ns)
 
     def wait_held(self, count: int = 1) -> None:
