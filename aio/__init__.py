@@ -25,7 +25,7 @@ from fuaio.aio._file import File
 from fuaio.aio._open import open_file
 from fuaio.aio._pool import BufferPool
 from fuaio.aio._prepare import prepare
-from fuaio.aio._statistics import AutoChoice, Measured, Statistics
+from fuaio.aio._statistics import AutoChoice, Measured, Registered, Statistics
 
 if _typing.TYPE_CHECKING:
     from fuaio.aio._async_file import AsyncFile
@@ -44,6 +44,7 @@ __all__ = [
     "File",
     "Fua",
     "Measured",
+    "Registered",
     "Statistics",
     "aligned_buffer",
     "available",

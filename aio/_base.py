@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from fuaio.aio._core import lib
 from fuaio.aio._errors import AlignmentError
-from fuaio.aio._statistics import statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
-    from fuaio.aio._queue import Queue, Registered
+    from fuaio.aio._queue import Queue
     from fuaio.aio._statistics import Statistics
 
 __all__ = ["NEGATIVE", "READ", "WRITE", "BaseFile", "Fua"]
@@ -93,17 +92,13 @@ class BaseFile:
         """Whether `close` was called."""
         return self._closed
 
-    def _registered(self) -> Registered:
-        """Whether the pool that the file was opened with is registered, or why not."""
-        return self._queue.registered
-
     def statistics(self) -> Statistics:
         """Return what was counted and measured on this file since it was opened.
 
         Raises:
             ClosedError: The file is closed.
         """
-        return statistics_of(self._queue.statistics())
+        return self._queue.statistics()
 
     def fileno(self) -> int:
         """Return the descriptor, which stays this object's to close."""

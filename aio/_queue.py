@@ -24,6 +24,7 @@ from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import pool_refusal
 from fuaio.aio._errors import ClosedError, DurabilityError
 from fuaio.aio._once import bind
+from fuaio.aio._statistics import Registered, Statistics, statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
 
-__all__ = ["Batch", "Call", "Queue", "Registered", "close_left_over"]
+__all__ = ["Batch", "Call", "Queue", "close_left_over"]
 
 _log = logging.getLogger("fuaio")
 
@@ -94,13 +95,6 @@ class Batch(NamedTuple):
         }
 
 
-class Registered(NamedTuple):
-    """Whether the engine has the file's pool registered with the kernel, or why not."""
-
-    buffers: bool
-    why_not: str
-
-
 def _ask_registered(queue: CData, pool: CData | None) -> Registered:
     if pool is None:
         return Registered(buffers=False, why_not="the file was opened without a pool")
@@ -122,9 +116,9 @@ class Queue:
         self._fd = fd
         self._event_fd = event_fd
         self._pool = pool  # the engine takes it for mapped until it is closed
-        self.registered = _ask_registered(self._queue, pool)
+        self._registered = _ask_registered(self._queue, pool)
         if pool is not None:
-            _log.debug("descriptor %d: pool: %s", fd, self.registered.why_not or "registered")
+            _log.debug("descriptor %d: pool: %s", fd, self._registered.why_not or "registered")
         self._process = lib.fuaio_process()
         self.name = name
         # By a loop's tag the buffers that its request uses.
@@ -186,13 +180,13 @@ class Queue:
             raise self.foreign()
         return flags
 
-    def statistics(self) -> CData:
-        """Return C's struct fuaio_statistics of now."""
+    def statistics(self) -> Statistics:
+        """Return what was counted and measured until now."""
         self.check_open()
         statistics: CData = ffi.new("struct fuaio_statistics *")
         if lib.fuaio_queue_statistics(self._queue, statistics) < 0:
             raise self.foreign()
-        return statistics
+        return statistics_of(statistics, self._registered)
 
     def run_once(self, op: int, fua: bool, offset: int, data: Buffer) -> int | None:
         """Run one request on *data* and wait; None where something is not aligned.

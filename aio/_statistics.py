@@ -9,7 +9,7 @@ from fuaio.aio._core import lib
 if TYPE_CHECKING:
     from fuaio.aio._core import CData
 
-__all__ = ["AutoChoice", "Measured", "Statistics", "statistics_of"]
+__all__ = ["AutoChoice", "Measured", "Registered", "Statistics", "statistics_of"]
 
 _US = 1e6  # microseconds in a second
 _COMPARED = 7  # aio/auto.h: FUAIO_SAMPLES
@@ -56,6 +56,16 @@ class AutoChoice(NamedTuple):
     """How often the choice changed after it was first made."""
 
 
+class Registered(NamedTuple):
+    """Whether the engine has the file's pool registered with the kernel, or why not."""
+
+    buffers: bool
+    """Whether it has: its requests then spare the kernel looking up pages."""
+
+    why_not: str
+    """In a sentence; empty where it has."""
+
+
 class Statistics(NamedTuple):
     """Counts and measurements of one file since it was opened."""
 
@@ -68,11 +78,14 @@ class Statistics(NamedTuple):
     auto: tuple[AutoChoice, ...]
     """One for each kind of batch that was written with ``durable="auto"``."""
 
+    pool: Registered
+    """Whether the pool that the file was opened with is registered with the kernel."""
 
-def statistics_of(c: CData) -> Statistics:
-    """Return what a struct fuaio_statistics says."""
+
+def statistics_of(c: CData, pool: Registered) -> Statistics:
+    """Return what a struct fuaio_statistics says, and how it stands with the *pool*."""
     choices = tuple(_choice_of(c.choice[number]) for number in range(c.choices))
-    return Statistics(int(c.writes), int(c.flushes), choices)
+    return Statistics(int(c.writes), int(c.flushes), choices, pool)
 
 
 def _choice_of(c: CData) -> AutoChoice:

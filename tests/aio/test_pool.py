@@ -95,7 +95,7 @@ def test_a_pool_serves_every_engine(scratch: Path, engine: str, direct: bool) ->
         file.pwrite(pool[1], 0, fua=True)
         file.write_batch([n * BLOCK for n in range(8, 16)], pool.memory)
         assert file.pread_into(pool[0], BLOCK * 9) == BLOCK
-        registered = file._registered()
+        registered = file.statistics().pool
     assert path.read_bytes()[:BLOCK] == block(1)
     assert path.read_bytes()[8 * BLOCK : 16 * BLOCK] == b"".join(map(block, range(8)))
     assert pool[0] == block(1)
@@ -105,7 +105,7 @@ def test_a_pool_serves_every_engine(scratch: Path, engine: str, direct: bool) ->
 
 def test_a_file_without_a_pool_says_that_there_is_none(scratch: Path, engine: str) -> None:
     with open_file(make(scratch / "file"), engine=engine) as file:
-        assert file._registered() == (False, "the file was opened without a pool")
+        assert file.statistics().pool == (False, "the file was opened without a pool")
 
 
 # ---- what reaches the kernel ----
@@ -228,7 +228,7 @@ def test_an_event_loop_writes_registered_memory_with_the_flag(
 
     async def write() -> int:
         async with open_async(path, "r+", engine=uring, direct=True, pool=pool) as file:
-            assert file._registered() == (True, "")
+            assert file.statistics().pool == (True, "")
             await file.pwrite(pool[7], 8 * BLOCK, fua=True)
             await file.write_batch([n * BLOCK for n in range(8)], pool.memory)
             assert await file.pread_into(pool[0], BLOCK) == BLOCK
@@ -268,7 +268,7 @@ def test_a_refused_registration_is_told_and_writes_go_as_without_it(
     path, pool = make(scratch / "file"), filled(1)
     faults.rule(SETUP, FAIL, -getattr(errno, code), nth=2)
     with opened(path, pool, direct=True) as file:
-        registered, flag = file._registered(), flag_of(file)
+        registered, flag = file.statistics().pool, flag_of(file)
         file.pwrite(pool[0], 0, fua=True)
     assert not registered.buffers
     assert registered.why_not.startswith(f"io_uring_register: {code}: ")
@@ -284,7 +284,7 @@ def test_a_pool_of_more_than_a_gibibyte_is_not_registered_and_serves(
     pool[-1][:] = block(3)
     with opened(path, pool, direct=True) as file:
         file.pwrite(pool[-1], 0, fua=True)
-        registered = file._registered()
+        registered = file.statistics().pool
     assert registered == (False, "io_uring_register: EFAULT: io_uring registers at most 1 GiB")
     assert path.read_bytes()[:BLOCK] == block(3)
 
@@ -418,7 +418,7 @@ def test_a_forked_child_can_open_a_file_with_the_pool(scratch: Path, engine: str
             pool[1][:] = block(7)
             with opened(path, pool, engine=engine, direct=True) as its_own:
                 its_own.pwrite(pool[1], 0, fua=True)
-                return its_own._registered().buffers == (engine == "io_uring")
+                return its_own.statistics().pool.buffers == (engine == "io_uring")
 
         assert in_child(writes)
         file.pwrite(pool[1], BLOCK, fua=True)

@@ -38,7 +38,7 @@ def main() -> None:
             pool[0][:] = bytes([turn + 1]) * BLOCK
             with open_file(file.fileno(), "r+", engine="io_uring", pool=pool) as opened:
                 opened.pwrite(pool[0], turn * BLOCK, fua=True)
-                seen.append(opened._registered())
+                seen.append(opened.statistics().pool)
     print(json.dumps(seen))
 
 
