@@ -102,23 +102,6 @@ def test_no_flush_of_a_group_is_submitted_before_its_last_write_is_completed(
     assert faults.seen()[-1].kind == FLUSH
 
 
-def test_no_group_begins_while_a_flagged_write_is_in_flight(
-    scratch: Path, ring_engine: str, faults: Faults
-) -> None:
-    path = make(scratch / "file", COUNT * BLOCK)
-    faults.clock(write_ns=1, fua_ns=1, flush_ns=1)
-    with opened(path, ring_engine, direct=True, depth=4) as file, threads() as start:
-        need_native(file)
-        faults.rule(WRITE, HOLD, nth=SAMPLE)
-        written = start(file.write_batch, *batch(COUNT), durable="auto")
-        faults.wait_held()
-        faults.wait_seen(WRITE, SAMPLE + 1)  # what fills its place, since 63 are no sample
-        assert {write.flags for write in faults.seen(WRITE)} == {DSYNC}
-        faults.release()
-        assert written.result() == COUNT * BLOCK
-    assert unkept(faults.seen()) == 0
-
-
 # ---- faults ----
 
 
@@ -300,7 +283,10 @@ def test_statistics_of_an_async_file_are_the_same(
 @pytest.mark.combination
 @DURABLE
 def test_a_latency_is_from_the_beginning_of_a_write_until_it_is_durable(
-    scratch: Path, engine: str, faults: Faults, durable: Any  # noqa: ANN401  # one of the four
+    scratch: Path,
+    engine: str,
+    faults: Faults,
+    durable: Any,  # noqa: ANN401  # one of the four
 ) -> None:
     faults.clock(write_ns=1_000, fua_ns=5_000, flush_ns=40_000)
     with opened(make(scratch / "file"), engine, direct=True, depth=1) as file:
