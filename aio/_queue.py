@@ -136,7 +136,7 @@ class Queue:
     def statistics(self) -> CData:
         """Return C's struct fuaio_statistics of now."""
         self.check_open()
-        statistics = ffi.new("struct fuaio_statistics *")
+        statistics: CData = ffi.new("struct fuaio_statistics *")
         if lib.fuaio_queue_statistics(self._queue, statistics) < 0:
             raise self.foreign()
         return statistics
