@@ -49,6 +49,7 @@ void fuaio_auto_learn(struct fuaio_choice *c, enum fuaio_way way, unsigned width
 /* The same of a stretch with a failure in it, which tells nothing about either way. */
 void fuaio_auto_waste(struct fuaio_choice *c, enum fuaio_way way, double seconds);
 
+/* Seconds that were spent both ways. */
 double fuaio_auto_total_s(const struct fuaio_choice *c);
 
 /* Seconds a write; 0: there is no sample. */

@@ -109,7 +109,7 @@ static bool is_on_its_way(struct fuaio_batch *b)
 	if (b->in_use)
 		return b->way == way;
 	b->way = way;
-	if (!b->stretch.since_ns)
+	if (!b->next)
 		b->stretch.since_ns = fuaio_syscalls.monotonic_ns();
 	return true;
 }

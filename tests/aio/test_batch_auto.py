@@ -102,23 +102,6 @@ def test_no_flush_of_a_group_is_submitted_before_its_last_write_is_completed(
     assert faults.seen()[-1].kind == FLUSH
 
 
-def test_no_group_begins_while_a_flagged_write_is_in_flight(
-    scratch: Path, ring_engine: str, faults: Faults
-) -> None:
-    path = make(scratch / "file", COUNT * BLOCK)
-    faults.clock(write_ns=1, fua_ns=1, flush_ns=1)
-    with opened(path, ring_engine, direct=True, depth=4) as file, threads() as start:
-        need_native(file)
-        faults.rule(WRITE, HOLD, nth=SAMPLE)
-        written = start(file.write_batch, *batch(COUNT), durable="auto")
-        faults.wait_held()
-        faults.wait_seen(WRITE, SAMPLE + 1)  # what fills its place, since 63 are no sample
-        assert {write.flags for write in faults.seen(WRITE)} == {DSYNC}
-        faults.release()
-        assert written.result() == COUNT * BLOCK
-    assert unkept(faults.seen()) == 0
-
-
 # ---- faults ----
 
 

@@ -244,18 +244,25 @@ static char data[MOST];
 static int64_t offsets[MOST];
 static struct fuaio_outcome outcomes[MOST];
 
-static int64_t run(struct fuaio_queue *q, unsigned count)
+static struct fuaio_batch *batch_of(struct fuaio_queue *q, unsigned count)
 {
-	void *buffers[] = { data };
+	static void *buffers[] = { data };
 	struct fuaio_pieces pieces = { count, offsets, buffers, NULL, 1, NULL };
 	struct fuaio_batch *b;
 	uint64_t wrong;
-	int64_t rc;
 
 	memset(outcomes, 0, sizeof(outcomes));
 	for (unsigned i = 0; i < count; i++)
 		offsets[i] = i;
 	CHECK(fuaio_batch_new(&b, q, FUAIO_WRITE, FUAIO_AUTO, &pieces, outcomes, &wrong) == 0);
+	return b;
+}
+
+static int64_t run(struct fuaio_queue *q, unsigned count)
+{
+	struct fuaio_batch *b = batch_of(q, count);
+	int64_t rc;
+
 	while ((rc = fuaio_batch_run(b)) == -EINTR)
 		continue;
 	fuaio_batch_free(b);
@@ -319,6 +326,32 @@ static void test_no_way_but_one_is_in_use_at_a_time(void)
 	tear_down(f);
 }
 
+static void test_no_group_begins_while_a_flagged_write_is_in_flight(void)
+{
+	struct fixture f = set_up(false, false, DEPTH);
+	struct fuaio_batch *b = batch_of(f.queue, MOST);
+	struct faults_seen seen;
+	unsigned count = 0;
+
+	faults_restart();
+	faults_clock(1, 1, 1);
+	if (!ops->run && fuaio_queue_write_flags(f.queue)) {
+		faults_rule(FAULTS_WRITE, 60, 1, FAULTS_HOLD, 0);
+		/* Until all that goes on is the one that is held; a run ends after a tenth of a second. */
+		while (faults_seen_count(FAULTS_WRITE) <= 64 || fuaio_queue_in_flight(f.queue) > 1)
+			CHECK(fuaio_batch_run(b) == -EINTR);
+		for (; faults_seen_at(count, &seen); count++)
+			CHECK(seen.kind == FAULTS_WRITE && seen.flags);
+		CHECK(count > 64 && count < 64 + 2 * DEPTH);
+		faults_release();
+	}
+	while (fuaio_batch_run(b) == -EINTR)
+		continue;
+	CHECK(faults_seen_count(FAULTS_WRITE) == MOST && faults_seen_count(FAULTS_FLUSH));
+	fuaio_batch_free(b);
+	tear_down(f);
+}
+
 static void test_no_group_is_tried_on_a_file_whose_flush_failed(void)
 {
 	struct fixture f = set_up(false, false, DEPTH);
@@ -357,6 +390,7 @@ int main(int argc, char **argv)
 	test_every_width_and_length_has_a_class();
 	test_a_batch_goes_the_way_that_the_clock_says_is_quicker();
 	test_no_way_but_one_is_in_use_at_a_time();
+	test_no_group_begins_while_a_flagged_write_is_in_flight();
 	test_no_group_is_tried_on_a_file_whose_flush_failed();
 	faults_remove();
 	printf("ok: %s\n", ops->name);

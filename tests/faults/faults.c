@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "faults.h"
 #include "rings.h"
 #include "syscalls.h"
@@ -45,7 +46,6 @@ static struct rule rules[RULES];
 static struct plan plans[PLANS];
 static struct faults_seen seen[SEEN];
 static struct held held[HELD], ready[HELD];
-static int64_t clock_ns, write_ns, fua_ns, flush_ns;
 static unsigned rule_count, seen_count, kind_count[5], held_count, ready_count, generation;
 
 /* ---- rules ---- */
@@ -94,10 +94,7 @@ static void record(int kind, int opcode, int flags, int64_t offset, const struct
 	for (unsigned i = 0; i < iovcnt; i++)
 		s->length += (int64_t)iov[i].iov_len;
 	seen_count++;
-	if (kind == FAULTS_WRITE)
-		clock_ns += flags & FUAIO_RWF_DSYNC ? fua_ns : write_ns;
-	else if (kind == FAULTS_FLUSH)
-		clock_ns += flush_ns;
+	faults_clock_add(kind, flags);
 	pthread_cond_broadcast(&changed);
 }
 
@@ -488,28 +485,6 @@ static int hook_fsync(int fd)
 	return (int)plain_answer(watch_plain(FAULTS_FLUSH, 0, 0, 0, NULL, 0), real.fsync(fd));
 }
 
-/* ---- the clock ---- */
-
-static int64_t hook_monotonic_ns(void)
-{
-	int64_t now;
-
-	pthread_mutex_lock(&lock);
-	now = clock_ns;
-	pthread_mutex_unlock(&lock);
-	return now;
-}
-
-void faults_clock(int64_t write, int64_t fua, int64_t flush)
-{
-	pthread_mutex_lock(&lock);
-	write_ns = write;
-	fua_ns = fua;
-	flush_ns = flush;
-	table->monotonic_ns = hook_monotonic_ns;
-	pthread_mutex_unlock(&lock);
-}
-
 /* ---- in and out ---- */
 
 static void forget(void)
@@ -540,6 +515,12 @@ void faults_install(void *syscalls)
 		.fsync = hook_fsync,
 		.monotonic_ns = real.monotonic_ns,
 	};
+}
+
+void faults_clock(int64_t write_ns, int64_t fua_ns, int64_t flush_ns)
+{
+	faults_clock_set(write_ns, fua_ns, flush_ns);
+	table->monotonic_ns = faults_clock_now;
 }
 
 void faults_remove(void)

@@ -12,7 +12,7 @@ from typing import Any
 from cffi import FFI
 
 FAULTS = Path(__file__).parents[1] / "faults"
-SOURCES = [FAULTS / "faults.c", FAULTS / "rings.c"]
+SOURCES = [FAULTS / "clock.c", FAULTS / "faults.c", FAULTS / "rings.c"]
 AIO = Path(__file__).parents[2] / "aio"
 
 READ, WRITE, FLUSH, SUBMIT, SETUP = range(5)
@@ -73,7 +73,7 @@ class Faults:
         self._lib.faults_release()
 
     def clock(self, *, write_ns: int, fua_ns: int, flush_ns: int) -> None:
-        """Let time be what each write, flagged write and flush is said to take."""
+        """Let time be what a write, one with the flag and a flush are said to take, and no more."""
         self._lib.faults_clock(write_ns, fua_ns, flush_ns)
 
     def wait_held(self, count: int = 1) -> None:
