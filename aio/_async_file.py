@@ -185,13 +185,14 @@ class AsyncFile(BaseFile):
 
     async def _first(self) -> None:
         self._check_place()
-        await self._loop.first()
+        if self._loop.first is not None:
+            await self._loop.first()
         if self._closed:
             self._refuse()
 
     async def _transfer(self, op: int, data: Buffer | None, offset: int, fua: bool) -> int:
         loop = self._loop
-        if loop.asks_first:
+        if loop.first is not None:
             await self._first()
         begun = self._begin(op, data, offset, fua)
         if not isinstance(begun, int):
@@ -333,12 +334,11 @@ class AsyncFile(BaseFile):
             )
         else:
             answer.set_result(result)
-        batch = self._batches.get(tag)
-        if batch is not None:
-            self._queue.end_batch(batch)
+        if tag in self._batches:
+            self._queue.end_batch(self._batches[tag])
             del self._batches[tag]
         else:
-            release(self._queue.held.pop(tag, ()))
+            self._queue.held.pop(tag, None)  # nobody else has them
         self._waiting.pop(tag, None)
 
 

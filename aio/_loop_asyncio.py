@@ -28,7 +28,7 @@ class AsyncioLoop:
     millisecond: what must not wait (a timeout, a cancel) waits so long.
     """
 
-    asks_first = False
+    first = None  # a cancel is thrown in where a task waits: there is nothing to look at
 
     def __init__(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
@@ -44,9 +44,6 @@ class AsyncioLoop:
 
     def is_here(self) -> bool:
         return _get_running_loop() is self._loop and get_ident() == self._thread
-
-    async def first(self) -> None:
-        """A cancel is thrown in where a task waits: there is nothing to look at."""
 
     def is_pause_due(self) -> bool:
         if not self._at_once:

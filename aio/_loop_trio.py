@@ -94,7 +94,6 @@ class _Answer(Generic[_T]):
 class TrioLoop:
     """One run, for all its files."""
 
-    asks_first = True
     first = staticmethod(checkpoint_if_cancelled)
     pause = staticmethod(cancel_shielded_checkpoint)
 

@@ -39,15 +39,13 @@ class Answer(Protocol[_AnswerT]):
 class Loop(Protocol):
     """One file's view of the loop that opened it."""
 
-    asks_first: bool
-    """Whether each call has to await `first` before it begins anything."""
-
     def answer(self) -> Answer[int]:
         """Return a new one."""
         ...
 
-    def first(self) -> Awaitable[None]:
-        """Look whether who calls is cancelled."""
+    @property
+    def first(self) -> Callable[[], Awaitable[None]] | None:
+        """What each call awaits before it begins anything: whether it is cancelled already."""
         ...
 
     def pause(self) -> Awaitable[None]:
