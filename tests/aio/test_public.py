@@ -29,6 +29,7 @@ PUBLIC = {
     "File": object,
     "Fua": str,
     "Measured": tuple,
+    "Registered": tuple,
     "Statistics": tuple,
     "aligned_buffer": None,
     "available": None,
