@@ -86,7 +86,13 @@ def test_every_python_file_of_every_room_is_installed(wheel: Path) -> None:
 
 def test_the_wheel_has_what_is_generated_and_nothing_of_the_tests(wheel: Path) -> None:
     names = names_in(wheel)
-    generated = ("__init__.py", "py.typed", "aio/_core.abi3.so", "probe/_build.py")
+    generated = (
+        "__init__.py",
+        "py.typed",
+        "aio/_core.abi3.so",
+        "aio/_once.abi3.so",
+        "probe/_build.py",
+    )
     assert {f"fuaio/{name}" for name in (*generated, "probe/build.json")} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.startswith("fuaio-0")} == {"fuaio"}
