@@ -193,8 +193,8 @@ static void spend(struct fuaio_choice *c, enum fuaio_way way, double seconds)
 void fuaio_auto_learn(struct fuaio_choice *c, enum fuaio_way way, unsigned width, uint64_t writes, double seconds)
 {
 	spend(c, way, seconds);
-	if (way != c->now)
-		return; /* it began before the way changed */
+	if (way != c->now || !writes)
+		return; /* it began before the way changed, or there was nothing to write */
 	if (!c->known || c->measures)
 		sample_add(c, width, writes, seconds);
 	else if (c->trials_s + c->cost_s <= fuaio_auto_total_s(c) * TRIALS_SHARE)

@@ -208,6 +208,15 @@ static void test_small_batches_make_a_sample_together(void)
 	CHECK(c.ways[FUAIO_BY_FUA].count == 1 && NEAR(fuaio_auto_median(&c, FUAIO_BY_FUA), 1e-6));
 }
 
+static void test_batches_of_nothing_are_no_sample(void)
+{
+	struct fuaio_choice c = { 0 };
+
+	for (int i = 0; i < 10; i++)
+		fuaio_auto_learn(&c, c.now, 1, 0, 5e-3);
+	CHECK(!c.ways[FUAIO_BY_FUA].count && !c.ways[FUAIO_BY_GROUP].count);
+}
+
 static void test_a_sample_of_slow_writes_ends_early(void)
 {
 	struct fuaio_choice c = { 0 };
@@ -386,6 +395,7 @@ int main(int argc, char **argv)
 	test_a_trial_with_a_failure_in_it_is_over();
 	test_what_began_before_the_way_changed_is_no_sample_of_the_next();
 	test_small_batches_make_a_sample_together();
+	test_batches_of_nothing_are_no_sample();
 	test_a_sample_of_slow_writes_ends_early();
 	test_every_width_and_length_has_a_class();
 	test_a_batch_goes_the_way_that_the_clock_says_is_quicker();

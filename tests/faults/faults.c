@@ -499,6 +499,7 @@ void faults_install(void *syscalls)
 {
 	table = syscalls;
 	real = *table;
+	faults_clock_install(table);
 	forget();
 	*table = (struct fuaio_syscalls){
 		.io_setup = real.io_setup ? hook_io_setup : NULL,
@@ -515,12 +516,6 @@ void faults_install(void *syscalls)
 		.fsync = hook_fsync,
 		.monotonic_ns = real.monotonic_ns,
 	};
-}
-
-void faults_clock(int64_t write_ns, int64_t fua_ns, int64_t flush_ns)
-{
-	faults_clock_set(write_ns, fua_ns, flush_ns);
-	table->monotonic_ns = faults_clock_now;
 }
 
 void faults_remove(void)
