@@ -77,7 +77,7 @@ def open_file(
             Of a descriptor it must be what the descriptor has.
         depth: Most requests in flight at once, 1 to 32767.
         pool: Memory that io_uring keeps registered for this file; where it refuses, requests go
-            as without, and a line on logger ``fuaio`` says why.
+            as without, and `File.statistics` says why.
 
     Raises:
         EngineUnavailableError: The named engine cannot be had here.
