@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fuaio.aio import EngineUnavailableError, File, aligned_buffer, open_file
+from fuaio.aio import BufferPool, EngineUnavailableError, File, open_file
+from fuaio.aio._buffers import exported
 from fuaio.aio._engines import Refusal, new_queue
 from fuaio.aio._open import ask, open_any
 from fuaio.aio._queue import Queue
@@ -48,9 +49,10 @@ def main(argument: str) -> int:
     """Do what the order says; return the exit code."""
     order = msgspec.json.decode(argument, type=Order)
     work = order.work
-    with _open(order) as file:
+    pool = _make_pool(order)
+    with _open(order, pool) as file:
         latencies: list[int] = []
-        step = _make_step(file, order, latencies)
+        step = _make_step(file, order, pool, latencies)
         offsets = _Offsets(order)
         count = _warm_up(step, offsets, work)
         latencies.clear()
@@ -64,17 +66,36 @@ def main(argument: str) -> int:
     return 0
 
 
-def _open(order: Order) -> File:
+def _open(order: Order, pool: BufferPool) -> File:
     work, engine = order.work, order.engine
     if order.way is not Way.WRITE_THEN_FLUSH:
-        return open_file(work.path, "r+", engine=engine, direct=work.direct, depth=work.depth)
+        return open_file(
+            work.path, "r+", engine=engine, direct=work.direct, depth=work.depth, pool=pool
+        )
     # The same code from here to the kernel, but for the flag.
     opened = open_any(work.path, os.O_RDWR, work.direct)
-    facts = ask(opened)
-    queue = new_queue(engine, fd=opened.fd, depth=work.depth, facts=facts, two_requests=True)
+    facts, memory = ask(opened), exported(pool.memory)
+    queue = new_queue(
+        engine, fd=opened.fd, depth=work.depth, facts=facts, pool=memory, two_requests=True
+    )
     if isinstance(queue, Refusal):
         raise EngineUnavailableError(engine, queue.cause, queue.message, queue.errno)
-    return File(Queue(queue, opened.fd, opened.name), engine, facts, direct=work.direct)
+    return File(
+        Queue(queue, opened.fd, opened.name, pool=memory), engine, facts, direct=work.direct
+    )
+
+
+def _make_pool(order: Order) -> BufferPool:
+    """Return what is written: a block, or as many as one call may take."""
+    work = order.work
+    count = max(_MOST_BY_CALL, work.depth) if _takes_batches(order) else 1
+    pool = BufferPool(count, work.block_bytes)
+    pool.memory[:] = bytes([work.fill]) * len(pool.memory)
+    return pool
+
+
+def _takes_batches(order: Order) -> bool:
+    return order.work.depth > 1 or order.way in (Way.GROUP_FLUSH, Way.AUTO)
 
 
 class _Offsets:
@@ -103,17 +124,14 @@ class _Offsets:
         return self._all[self._at - count : self._at]
 
 
-def _make_step(file: File, order: Order, latencies: list[int]) -> Step:
+def _make_step(file: File, order: Order, pool: BufferPool, latencies: list[int]) -> Step:
     """Return a function that writes at the offsets it is given, and notes how long each took."""
-    work, way = order.work, order.way
-    if work.depth > 1 or way in (Way.GROUP_FLUSH, Way.AUTO):
-        return _batches(file, work, _DURABLE[way], latencies)
-    return _single_writes(file, work, way is not Way.NONE, latencies)
+    make = _batches if _takes_batches(order) else _single_writes
+    return make(file, order, pool, latencies)
 
 
-def _single_writes(file: File, work: Work, fua: bool, latencies: list[int]) -> Step:
-    block = aligned_buffer(work.block_bytes)
-    block[:] = bytes([work.fill]) * work.block_bytes
+def _single_writes(file: File, order: Order, pool: BufferPool, latencies: list[int]) -> Step:
+    block, fua = pool[0], order.way is not Way.NONE
 
     def write(offsets: array[int]) -> None:
         for offset in offsets:
@@ -125,27 +143,23 @@ def _single_writes(file: File, work: Work, fua: bool, latencies: list[int]) -> S
             file.pwrite(block, offset, fua=fua)
             latencies.append(perf_counter_ns() - begin)
 
-    return write_and_note if work.latencies else write
+    return write_and_note if order.work.latencies else write
 
 
-def _batches(
-    file: File, work: Work, durable: Literal["fua", "flush", "auto"] | None, latencies: list[int]
-) -> Step:
-    length = work.block_bytes * max(_MOST_BY_CALL, work.depth)
-    buffer = aligned_buffer(length)
-    buffer[:] = bytes([work.fill]) * length
-    blocks = memoryview(buffer)
+def _batches(file: File, order: Order, pool: BufferPool, latencies: list[int]) -> Step:
+    durable = _DURABLE[order.way]
 
     def write(offsets: array[int]) -> None:
-        file.write_batch(offsets, blocks[: len(offsets) * work.block_bytes], durable=durable)
+        blocks = pool.memory[: len(offsets) * pool.length]
+        file.write_batch(offsets, blocks, durable=durable)
 
     def write_and_note(offsets: array[int]) -> None:
         taken = array("Q", bytes(8 * len(offsets)))
-        buffers = blocks[: len(offsets) * work.block_bytes]
-        file.write_batch(offsets, buffers, durable=durable, latencies=taken)
+        blocks = pool.memory[: len(offsets) * pool.length]
+        file.write_batch(offsets, blocks, durable=durable, latencies=taken)
         latencies.extend(taken)
 
-    return write_and_note if work.latencies else write
+    return write_and_note if order.work.latencies else write
 
 
 def _warm_up(step: Step, offsets: _Offsets, work: Work) -> int:

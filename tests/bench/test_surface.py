@@ -52,3 +52,9 @@ def test_every_public_function_and_class_says_what_it_is_for() -> None:
         thing = getattr(fuaio.bench, name)
         if callable(thing) and getattr(thing, "__module__", "").startswith("fuaio."):
             assert thing.__doc__, name
+
+
+def test_the_rows_are_those_of_qemus_table_and_depths_to_128() -> None:
+    assert list(fuaio.bench.QEMU) == [(1, 1), (1, 16), (16, 1)]
+    assert [depth for depth, _ in fuaio.bench.DEPTHS] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert {jobs for _, jobs in fuaio.bench.DEPTHS} == {1}

@@ -24,7 +24,7 @@ ANSWERS = {
 
 
 # Whether it runs is the question here, not what it finds.
-BRIEFLY = {"bench": " --way fua --rounds 1 --seconds 0.01 --size 1M"}
+BRIEFLY = {"bench": " --engine threads --way fua --rounds 1 --seconds 0.01 --size 1M"}
 
 
 def blocks(language: str) -> list[str]:
