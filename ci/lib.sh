@@ -51,6 +51,8 @@ mkfs.xfs    xfsprogs                 xfsprogs
 musl-gcc    musl-tools               musl-gcc
 aarch64-linux-gnu-gcc  gcc-aarch64-linux-gnu,libc6-dev-arm64-cross  gcc-aarch64-linux-gnu
 mmdebstrap  mmdebstrap               mmdebstrap
+fio         fio                      fio
+qemu-img    qemu-utils               qemu-img
 '
 
 has() { # NEED

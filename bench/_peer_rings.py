@@ -1,0 +1,112 @@
+"""Peers that hand a queue to the program: it submits at once what is free, and takes what has
+completed.
+
+Those that take no flags write through a descriptor opened with O_DSYNC, which is the same promise.
+"""
+
+from __future__ import annotations
+
+import os
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from fuaio.bench._peer_task import aligned_bytes
+
+if TYPE_CHECKING:
+    from fuaio.bench._peer_task import Task
+
+__all__ = ["libaio", "liburing", "os_pwritev", "uring_api"]
+
+
+def os_pwritev(task: Task) -> int:
+    """os.pwritev with RWF_DSYNC, one after the other."""
+    fd = task.open(durable=False)
+    blocks = [task.block()]
+    pwritev, offsets, dsync = os.pwritev, task.offsets, os.RWF_DSYNC
+    writes = 0
+    task.begin()
+    while (now := perf_counter()) < task.end:
+        task.check(pwritev(fd, blocks, next(offsets), dsync))
+        writes += 1
+        if task.work.latencies:
+            task.latencies_s.append(perf_counter() - now)
+    return writes
+
+
+def uring_api(task: Task) -> int:
+    """The ring by hand: what was prepared is submitted by the wait for completions."""
+    from uring_api import Ring
+
+    fd = task.open(durable=True)
+    block = memoryview(task.block())
+    writes = 0
+    with Ring(entries=max(8, task.depth)) as ring:
+        task.begin()
+        in_flight = 0
+        while perf_counter() < task.end or in_flight:
+            while in_flight < task.depth and perf_counter() < task.end:
+                ring.prepare_write(fd, block, next(task.offsets))
+                in_flight += 1
+            for completion in ring.wait() or ():
+                task.check(completion.res)
+                writes += 1
+                in_flight -= 1
+    return writes
+
+
+def liburing(task: Task) -> int:
+    """The names of the C library: submit and wait by one call, RWF_DSYNC for each write."""
+    import liburing as library
+
+    fd = task.open(durable=False)
+    block = [aligned_bytes(task.work.fill, task.length)]
+    ring, cqe = library.Ring(), library.Cqe()
+    library.io_uring_queue_init(max(8, task.depth), ring)
+    # One iovec for all: each names the same block, and lives as long as the ring.
+    iovec = library.Iovec(block)
+    writes = in_flight = 0
+    task.begin()
+    while perf_counter() < task.end or in_flight:
+        while in_flight < task.depth and perf_counter() < task.end:
+            sqe = library.io_uring_get_sqe(ring)
+            library.io_uring_prep_writev(sqe, fd, iovec, next(task.offsets), os.RWF_DSYNC)
+            in_flight += 1
+        library.io_uring_submit_and_wait(ring, 1)
+        while in_flight and library.io_uring_cq_ready(ring):
+            library.io_uring_peek_cqe(ring, cqe)
+            entry = cqe[0]
+            task.check(entry.res)  # reading it raises what the kernel answered
+            library.io_uring_cqe_seen(ring, entry)
+            writes += 1
+            in_flight -= 1
+    library.io_uring_queue_exit(ring)
+    return writes
+
+
+def libaio(task: Task) -> int:
+    """AIOContext: the blocks that have completed are submitted again, with RWF_DSYNC."""
+    from libaio import AIOBLOCK_MODE_WRITE, AIOBlock, AIOContext
+
+    fd = task.open(durable=False)
+    block = task.block()
+    free = [
+        AIOBlock(AIOBLOCK_MODE_WRITE, fd, [block], rw_flags=os.RWF_DSYNC)
+        for _ in range(task.depth)
+    ]
+    writes = 0
+    with AIOContext(task.depth) as context:
+        task.begin()
+        while perf_counter() < task.end:
+            for request in free:
+                request.offset = next(task.offsets)
+            context.submit(free)
+            events = context.getEvents(1)
+            for _, result, _ in events:
+                task.check(result)
+            writes += len(events)
+            free = [request for request, _, _ in events]
+        left = task.depth - len(free)
+        events = context.getEvents(left) if left else []
+        for _, result, _ in events:
+            task.check(result)
+    return writes + len(events)
