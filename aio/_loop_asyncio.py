@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop  # None where there is none, which costs less than an error
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -39,11 +38,13 @@ class AsyncioLoop:
         self.add_reader: Callable[..., object] = loop.add_reader
         self.remove_reader = loop.remove_reader
         self.is_closed = loop.is_closed
+        self._is_running = loop.is_running
         self._at_once = 0  # calls done at once since the loop had a turn, and when the first was
         self._at_once_since = 0.0
 
     def is_here(self) -> bool:
-        return _get_running_loop() is self._loop and get_ident() == self._thread
+        # A thread runs one loop at a time. get_running_loop asks the kernel for the process (3.11).
+        return get_ident() == self._thread and self._is_running()
 
     def is_pause_due(self) -> bool:
         if not self._at_once:

@@ -6,6 +6,7 @@ import mmap
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from core_files import BLOCK, block, make
@@ -56,7 +57,7 @@ def test_every_kind_of_buffer_is_written_and_let_go(
     scratch: Path, engine: str, kind: type | str
 ) -> None:
     path = make(scratch / "file")
-    made = {
+    made: dict[type | str, Callable[[bytes], Any]] = {
         bytes: bytes,
         bytearray: bytearray,
         memoryview: memoryview,
