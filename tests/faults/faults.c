@@ -321,16 +321,9 @@ static int hook_io_uring_setup(unsigned entries, void *params)
 
 static int kind_of(unsigned opcode)
 {
-	switch (opcode) {
-	case IORING_OP_READV:
-	case IORING_OP_READ_FIXED:
+	if (opcode == IORING_OP_READV || opcode == IORING_OP_READ_FIXED)
 		return FAULTS_READ;
-	case IORING_OP_WRITEV:
-	case IORING_OP_WRITE_FIXED:
-		return FAULTS_WRITE;
-	default:
-		return FAULTS_FLUSH;
-	}
+	return opcode == IORING_OP_WRITEV || opcode == IORING_OP_WRITE_FIXED ? FAULTS_WRITE : FAULTS_FLUSH;
 }
 
 static void watch_sqe(int fd, struct io_uring_sqe *sqe)
