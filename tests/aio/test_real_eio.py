@@ -59,10 +59,20 @@ def in_flushed_batches(file: File, target: Target, blocks: list[int]) -> list[Sa
     return write_in_batches(file, "flush", target, blocks)
 
 
+def in_auto_batches(file: File, target: Target, blocks: list[int]) -> list[Said]:
+    return write_in_batches(file, "auto", target, blocks)
+
+
 WAYS = pytest.mark.parametrize(
     "write",
-    [by(write_with_fua), by(write_and_flush), in_fua_batches, in_flushed_batches],
-    ids=["write_with_fua", "write_and_flush", "fua_batches", "flushed_batches"],
+    [
+        by(write_with_fua),
+        by(write_and_flush),
+        in_fua_batches,
+        in_flushed_batches,
+        in_auto_batches,
+    ],
+    ids=["write_with_fua", "write_and_flush", "fua_batches", "flushed_batches", "auto_batches"],
 )
 
 

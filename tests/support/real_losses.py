@@ -178,7 +178,7 @@ def write_at_once(file: File, write: Write, target: Target, blocks: list[int]) -
 
 
 def write_in_batches(
-    file: File, durable: Literal["fua", "flush"], target: Target, blocks: list[int]
+    file: File, durable: Literal["fua", "flush", "auto"], target: Target, blocks: list[int]
 ) -> list[Said]:
     """Let threads write *blocks* of *target* in a batch each, and give what was said of each."""
     start = threading.Barrier(BATCHES)
