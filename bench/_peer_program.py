@@ -41,7 +41,9 @@ def _fio(order: Order, engine: str) -> Answer:
 
 def _qemu(order: Order, engine: str) -> Answer:
     def write(count: int) -> float:
-        return qemu_seconds(_run(order.program, *qemu_options(engine, order.work, order.job, count)))
+        return qemu_seconds(
+            _run(order.program, *qemu_options(engine, order.work, order.job, count))
+        )
 
     work = order.work
     count = max(16, 2 * work.depth)

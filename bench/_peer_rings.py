@@ -90,8 +90,7 @@ def libaio(task: Task) -> int:
     fd = task.open(durable=False)
     block = task.block()
     free = [
-        AIOBlock(AIOBLOCK_MODE_WRITE, fd, [block], rw_flags=os.RWF_DSYNC)
-        for _ in range(task.depth)
+        AIOBlock(AIOBLOCK_MODE_WRITE, fd, [block], rw_flags=os.RWF_DSYNC) for _ in range(task.depth)
     ]
     writes = 0
     with AIOContext(task.depth) as context:
