@@ -40,12 +40,12 @@ def asyncio_threads(task: Task) -> int:
 
 
 def caio_uring(task: Task) -> int:
-    """caio on io_uring; see `_caio_context`."""
+    """Use caio on io_uring; see `_caio_context`."""
     return asyncio.run(_caio(task, "uring"))
 
 
 def caio_linux(task: Task) -> int:
-    """caio on Linux AIO, with what is ready at once submitted at once."""
+    """Use caio on Linux AIO, with what is ready at once submitted at once."""
     return asyncio.run(_caio(task, "linux"))
 
 
@@ -56,7 +56,7 @@ async def _caio(task: Task, implementation: str) -> int:
         return await _write_all_the_time(task, lambda offset: context.write(block, fd, offset))
 
 
-def _caio_context(task: Task, implementation: str) -> Any:  # noqa: ANN401 - of either module
+def _caio_context(task: Task, implementation: str) -> Any:  # noqa: ANN401 # of either module
     """Return a context; on io_uring without the polling thread that it has unless told otherwise.
 
     That thread and the program, pinned to one processor, are in each other's way: hundreds of

@@ -44,5 +44,5 @@ def main(argument: str) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1]))
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is its own words
+    except Exception as error:  # noqa: BLE001 # a library's own words
         sys.exit(f"{type(error).__name__}: {error}")
