@@ -110,18 +110,17 @@ class _Offsets:
         else:
             first = blocks * order.job // work.jobs
             numbers = [(first + number) % blocks for number in range(count)]
-        self._all = array("q", [number * work.block_bytes for number in numbers])
+        self._twice = array("q", [number * work.block_bytes for number in numbers]) * 2
         self._at = 0
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._twice) // 2
 
     def take(self, count: int) -> array[int]:
         """Return the next *count*, which are no more than there are."""
-        if self._at + count > len(self._all):
-            self._at = 0
-        self._at += count
-        return self._all[self._at - count : self._at]
+        taken = self._twice[self._at : self._at + count]
+        self._at = (self._at + count) % len(self)
+        return taken
 
 
 def _make_step(file: File, order: Order, pool: BufferPool, latencies: list[int]) -> Step:

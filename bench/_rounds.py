@@ -140,10 +140,28 @@ def _started(contestant: Contestant, work: Work) -> Iterator[list[_Job]]:
         stack.callback(timer.cancel)
         for number in range(work.jobs):
             errors = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
-            jobs.append(_Job(contestant.command(work, number), errors))
-            stack.push(jobs[-1].process)  # closes its pipes, and waits for it
-            stack.callback(_end, jobs)
+            command = contestant.command(work, number)
+            with _no_interrupt():
+                jobs.append(_Job(command, errors))
+                stack.push(jobs[-1].process)  # closes its pipes, and waits for it
+                stack.callback(_end, jobs)
         yield jobs
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Hold Ctrl-C back: between its start and its note a process would be nobody's to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
 
 
 class _Job:
