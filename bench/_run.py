@@ -12,7 +12,7 @@ from fuaio.bench._machine import describe_machine
 from fuaio.bench._ours import Ours, Way, name_of
 from fuaio.bench._record import SCHEMA_VERSION, Result, Run
 from fuaio.bench._rounds import run_rounds
-from fuaio.bench._work import Work
+from fuaio.bench._work import Pattern, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rows: Sequence[Row] = (*QEMU, *(row for row in DEPTHS if row not in QEMU))
     rounds: int = 5
     seconds: float = 0.2
+    pattern: Pattern = Pattern.RANDOM
 
     @property
     def turns(self) -> int:
@@ -70,7 +71,12 @@ def measure(target: Target, plan: Plan, *, done: Callable[[], object] | None = N
     Raises:
         KeyboardInterrupt: And the like: no process of a contestant is left.
     """
-    work = Work(path=target.path, region_bytes=target.region_bytes, seconds=plan.seconds)
+    work = Work(
+        path=target.path,
+        region_bytes=target.region_bytes,
+        seconds=plan.seconds,
+        pattern=plan.pattern,
+    )
     results: list[Result] = []
     for depth, jobs in plan.rows:
         row = msgspec.structs.replace(work, depth=depth, jobs=jobs)

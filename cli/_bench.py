@@ -17,6 +17,7 @@ from fuaio.bench import (
     QEMU,
     Contestant,
     Ours,
+    Pattern,
     Plan,
     PlotError,
     Run,
@@ -84,6 +85,13 @@ ROWS = {"qemu": QEMU, "depths": DEPTHS, "all": tuple(dict.fromkeys((*QEMU, *DEPT
     show_default=True,
     help="The region that is overwritten.",
 )
+@click.option(
+    "--pattern",
+    type=click.Choice([pattern.value for pattern in Pattern]),
+    default=Pattern.RANDOM.value,
+    show_default=True,
+    help="In which order the region's blocks are overwritten.",
+)
 @click.option("--cpu", type=click.IntRange(0), help="Run all of it on this processor alone.")
 @click.option("--plot", "picture", metavar="FILE", help="Draw it too: FILE.svg or FILE.png.")
 @click.option("--output", metavar="FILE", help="Write all that was found into FILE, as JSON.")
@@ -107,6 +115,7 @@ def command(
     rounds: int,
     seconds: float,
     size_bytes: int,
+    pattern: str,
     cpu: int | None,
     picture: str | None,
     output: str | None,
@@ -125,7 +134,11 @@ def command(
     chosen_ways = [Way(way) for way in ways] or ([Way.FUA] if against else list(Way))
     ours = [Ours(engine, way) for engine in dict.fromkeys(names) for way in chosen_ways]
     plan = Plan(
-        contestants=[*ours, *_others(against)], rows=chosen_rows, rounds=rounds, seconds=seconds
+        contestants=[*ours, *_others(against)],
+        rows=chosen_rows,
+        rounds=rounds,
+        seconds=seconds,
+        pattern=Pattern(pattern),
     )
     for name in filter(None, (picture, output)):
         _require_writable(name)

@@ -86,6 +86,15 @@ def test_the_record_goes_to_a_file_and_the_table_to_the_reader(
     ]
 
 
+@pytest.mark.parametrize("pattern", ["random", "sequential"])
+def test_the_record_tells_the_pattern(fuaio: Fuaio, scratch: Path, pattern: str) -> None:
+    arguments = ("--depth", "1", "--way", "none", "--pattern", pattern, "--format", "json")
+    done = fuaio("bench", str(scratch), *SHORT, *arguments)
+    assert done.returncode == 0, done.stderr
+    run = run_of(done.stdout)
+    assert (run.work.pattern, len(run.results[0].samples)) == (pattern, 1)
+
+
 def test_one_hears_beforehand_about_how_long_it_takes(fuaio: Fuaio, scratch: Path) -> None:
     done = fuaio("bench", str(scratch), *SHORT, "--depth", "1", "--way", "none")
     first = done.stderr.decode().splitlines()[0]
