@@ -39,7 +39,7 @@ class Qemu(Peer):
     def why_not(self, work: Work) -> str:
         """Return why it cannot do *work* here, or nothing."""
         if work.pattern is not Pattern.SEQUENTIAL:
-            return "qemu-img bench writes in sequence only: make the pattern sequential"
+            return "qemu-img bench writes in sequence only; say --pattern sequential, for all"
         if not work.direct:
             return "-t directsync is O_DIRECT: measure without it against others"
         found: list[str] = []

@@ -129,7 +129,7 @@ def test_who_takes_flags_is_given_the_flag(target: Target, tmp_path: Path, name:
 
 def test_qemu_says_that_it_cannot_write_at_random() -> None:
     work = Work(path="/", region_bytes=REGION_BYTES)
-    assert "make the pattern sequential" in PEERS["qemu10-native"].why_not(work)
+    assert "say --pattern sequential" in PEERS["qemu10-native"].why_not(work)
 
 
 @pytest.mark.parametrize(
