@@ -152,6 +152,9 @@ ensure_environment() { # FOLDER [EXTRA...]
   export PATH="$folder/bin:$PATH"
 }
 
+# What every test runs in: one environment, since stages that run side by side share it.
+ensure_test_environment() { ensure_environment "$build/environment-test" bench test dev; }
+
 build_wheel() { # SOURCE FOLDER [ARGUMENT OF pyproject-build...]: the one wheel in FOLDER, anew
   local source=$1 folder=$2
   shift 2
