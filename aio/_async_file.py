@@ -220,6 +220,7 @@ class AsyncFile(BaseFile):
             memory = exported(data, writable=op == READ)
             length = len(memory)
             if not length:
+                self._queue.check_open()
                 return 0
             begun = self._request(op, (memory,), offset, memory, length, fua)
         if begun is None:

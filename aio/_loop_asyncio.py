@@ -43,7 +43,8 @@ class AsyncioLoop:
         self._at_once_since = 0.0
 
     def is_here(self) -> bool:
-        # A thread runs one loop at a time. get_running_loop asks the kernel for the process (3.11).
+        # A thread runs one loop at a time. get_running_loop asks the kernel for the process (3.11);
+        # here a child, which has both as its parent left them, is told by its queue.
         return get_ident() == self._thread and self._is_running()
 
     def is_pause_due(self) -> bool:

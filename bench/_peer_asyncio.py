@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from fuaio.bench._peer_task import Task
 
-__all__ = ["aiofile", "aiofiles", "asyncio_threads", "caio_linux", "caio_uring", "pyaio"]
+__all__ = [
+    "aiofile",
+    "aiofiles",
+    "asyncio_threads",
+    "caio_linux",
+    "caio_uring",
+    "pyaio",
+    "write_all_the_time",
+]
 
 
 def asyncio_threads(task: Task) -> int:
@@ -29,7 +37,7 @@ def asyncio_threads(task: Task) -> int:
     async def run() -> int:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(task.depth) as pool:
-            return await _write_all_the_time(
+            return await write_all_the_time(
                 task,
                 lambda offset: loop.run_in_executor(
                     pool, os.pwritev, fd, blocks, offset, os.RWF_DSYNC
@@ -53,7 +61,7 @@ async def _caio(task: Task, implementation: str) -> int:
     fd = task.open(durable=True)
     block = aligned_bytes(task.work.fill, task.length)
     async with _caio_context(task, implementation) as context:
-        return await _write_all_the_time(task, lambda offset: context.write(block, fd, offset))
+        return await write_all_the_time(task, lambda offset: context.write(block, fd, offset))
 
 
 def _caio_context(task: Task, implementation: str) -> Any:  # noqa: ANN401 # of either module
@@ -82,7 +90,7 @@ def aiofile(task: Task) -> int:
         with open(task.open(durable=True), "r+b", buffering=0) as raw:
             async with _caio_context(task, "uring") as context:
                 file = AIOFile.from_fp(raw, context=context)
-                return await _write_all_the_time(task, lambda offset: file.write(block, offset))
+                return await write_all_the_time(task, lambda offset: file.write(block, offset))
 
     return asyncio.run(run())
 
@@ -114,7 +122,7 @@ def aiofiles(task: Task) -> int:
                 free.append(file)
                 return written
 
-            writes = await _write_all_the_time(task, write)
+            writes = await write_all_the_time(task, write)
             for file in files:
                 await file.close()
             return writes
@@ -131,12 +139,12 @@ def pyaio(task: Task) -> int:
         fd = task.open(durable=True)
         block = task.block()
         async with UringIO(entries=task.depth) as ring:
-            return await _write_all_the_time(task, lambda offset: ring.write(fd, block, offset))
+            return await write_all_the_time(task, lambda offset: ring.write(fd, block, offset))
 
     return asyncio.run(run())
 
 
-async def _write_all_the_time(task: Task, write: Callable[[int], Awaitable[int]]) -> int:
+async def write_all_the_time(task: Task, write: Callable[[int], Awaitable[int]]) -> int:
     """Keep *depth* writes in flight until the time is over; return how many there were."""
 
     async def one_after_the_other() -> int:

@@ -7,11 +7,12 @@ stays in its own process.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from fuaio.bench import _peer_asyncio, _peer_rings
+from fuaio.bench import _peer_asyncio, _peer_ours, _peer_rings
 from fuaio.bench._peer import Order
 from fuaio.bench._peer_task import Task
 
@@ -29,6 +30,14 @@ _WRITERS: dict[str, Callable[[Task], int]] = {
     "pyaio": _peer_asyncio.pyaio,
     "liburing": _peer_rings.liburing,
     "libaio": _peer_rings.libaio,
+    **{
+        f"fuaio-{name}-{engine}": partial(write, engine)
+        for name, write in (
+            ("asyncio", _peer_ours.under_asyncio),
+            ("asyncio-batches", _peer_ours.under_asyncio_in_batches),
+        )
+        for engine in ("linux_aio", "io_uring")
+    },
 }
 
 

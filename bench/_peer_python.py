@@ -29,6 +29,10 @@ LIBRARIES = {
     "pyaio": "pyaio",
     "liburing": "liburing",
     "libaio": "libaio",
+    "fuaio-asyncio-linux_aio": "fuaio",
+    "fuaio-asyncio-io_uring": "fuaio",
+    "fuaio-asyncio-batches-linux_aio": "fuaio",
+    "fuaio-asyncio-batches-io_uring": "fuaio",
 }
 
 

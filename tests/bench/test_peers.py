@@ -39,6 +39,8 @@ def peer(request: pytest.FixtureRequest) -> Contestant:
     name: str = request.param
     if "uring" in name or name in ("pyaio", "aiofile"):
         need_engine("io_uring")
+    if name.startswith("fuaio") and name.endswith("linux_aio"):
+        need_engine("linux_aio")
     return PEERS[name]
 
 
