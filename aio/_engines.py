@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,7 +133,10 @@ def new_queue(
     ``holder[0]`` is the queue. With the last reference to the holder its engine is closed, if it
     was not before, and its memory freed; *fd* stays the caller's until the queue is closed.
     """
-    on_device = facts is not None and facts.block_device
+    flag_costs_flush = two_requests
+    if engine == "threads" and facts is not None and facts.block_device:
+        # A synchronous RWF_DSYNC write to a raw device flushes after the FUA write as well.
+        flag_costs_flush = flag_costs_flush or _has_volatile_cache(fd)
     options = ffi.new(
         "struct fuaio_queue_options *",
         {
@@ -146,8 +150,7 @@ def new_queue(
             "offset_align": facts.offset_align if facts else 1,
             "page_cache": facts.page_cache if facts else True,
             "writes_told": facts.writes_told if facts else False,
-            # A synchronous RWF_DSYNC write to a raw device flushes after the FUA write as well.
-            "flag_costs_flush": two_requests or (engine == "threads" and on_device),
+            "flag_costs_flush": flag_costs_flush,
             "pool": ffi.NULL if pool is None else pool,
             "pool_length": 0 if pool is None else len(pool),
         },
@@ -159,6 +162,20 @@ def new_queue(
         return refusal(engine, -rc, depth)
     code = _first_request(engine)
     return refusal(engine, code, depth, call=_CALLS[engine]) if code else holder
+
+
+def _has_volatile_cache(fd: int) -> bool:
+    """Return whether a flush of this block device is work, by the kernel; True if it says nothing.
+
+    Source:
+        Documentation/ABI/stable/sysfs-block, queue/write_cache.
+    """
+    device = os.fstat(fd).st_rdev
+    folder = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
+    for queue in ("queue", "../queue"):  # a partition's is that of its disk
+        with suppress(OSError):
+            return Path(folder, queue, "write_cache").read_text() != "write through\n"
+    return True
 
 
 _works: set[str] = set()

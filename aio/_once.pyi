@@ -1,11 +1,14 @@
 # aio/once.c: the way of one request of one buffer, which is too hot for cffi.
-from typing import Protocol
-
 from typing_extensions import Buffer
 
 from fuaio.aio._queue import Call
 
-class Once(Protocol):
+def bind(address: int, /) -> None:
+    """Take *address* for fuaio_request_once's. Before anything else."""
+
+def once(
+    queue: int, place: int, op: int, fua: bool, offset: int, data: Buffer, call: Call, /
+) -> int | None:
     """Run fuaio_request_once on the memory of *data*.
 
     Returns:
@@ -15,9 +18,3 @@ class Once(Protocol):
     Raises:
         BufferError, TypeError: *data* has no such buffer; nothing began.
     """
-
-    def __call__(
-        self, queue: int, place: int, op: int, fua: bool, offset: int, data: Buffer, call: Call, /
-    ) -> int | None: ...
-
-def bind(address: int, /) -> Once: ...

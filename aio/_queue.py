@@ -16,6 +16,7 @@ import logging
 import os
 import time
 import weakref
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,7 @@ from fuaio.aio._buffers import address_of, exported, release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import pool_refusal
 from fuaio.aio._errors import ClosedError, DurabilityError
-from fuaio.aio._once import bind
+from fuaio.aio._once import bind, once
 from fuaio.aio._statistics import Registered, Statistics, statistics_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class _Kind(NamedTuple):
 
 
 _READ = int(lib.FUAIO_READ)
-_once = bind(address_of(ffi.addressof(lib, "fuaio_request_once")))
+bind(address_of(ffi.addressof(lib, "fuaio_request_once")))
 _REQUEST, _SEVERAL = ffi.typeof("struct fuaio_request **"), ffi.typeof("struct fuaio_batch **")
 _ALONE = _Kind(lib.fuaio_request_abandon, lib.fuaio_request_is_done, lib.fuaio_request_free)
 _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch_free)
@@ -124,7 +125,8 @@ class Queue:
         # By a loop's tag the buffers that its request uses.
         self.held: dict[int, tuple[CData, ...]] = {}
         self._calls: set[Call] = set()  # all others: a signal may end their callers anywhere
-        self._spare: list[Call] = []  # of these, those for one request of one buffer, not in use
+        # Of these, those for one request of one buffer, not in use; a list would be resized.
+        self._spare: deque[Call] = deque()
         self._abandoned: list[Call] = []
         _live.add(self)
 
@@ -201,19 +203,17 @@ class Queue:
         except IndexError:
             call = self._begin(_REQUEST, _ALONE)
         try:
-            done = _once(self._address, call.address, op, fua, offset, data, call)
+            done = once(self._address, call.address, op, fua, offset, data, call)
         except BaseException:
             self._let_go(call)
             exported(data, writable=op == _READ)  # where it could not be, this says why
             raise
-        if done is None:
-            self._spare.append(call)
-            self.check_open()
-            return 0
-        if done < 0:
+        if done and done < 0:
             return self._go_on(call, done)
         self._spare.append(call)
-        return done
+        if done is None:
+            self.check_open()
+        return done or 0
 
     def run(
         self, op: int, fua: bool, offset: int, iov: CData, count: int, buffers: tuple[CData, ...]

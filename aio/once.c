@@ -6,6 +6,7 @@
  * called through its address, so that there is one copy of the core. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <string.h>
 
 #include "engine.h"
 
@@ -27,87 +28,59 @@ static void hold(PyObject *call, PyObject *data, Py_buffer *buffer)
 	Py_XDECREF(view);
 }
 
-static PyObject *run(PyObject *self, PyObject *const *args, void *queue, void **place, int64_t offset, Py_buffer *buffer)
-{
-	once_function function = *(once_function *)PyCapsule_GetPointer(self, NULL);
-	int op = (int)PyLong_AsLong(args[OP]), fua = PyObject_IsTrue(args[FUA]);
-	int64_t done;
+/* Set once, before anybody calls. */
+static once_function request_once;
 
-	if (PyErr_Occurred()) {
-		PyBuffer_Release(buffer);
-		return NULL;
-	}
-	Py_BEGIN_ALLOW_THREADS
-	done = function(queue, op, fua, offset, buffer->buf, (size_t)buffer->len, place);
-	Py_END_ALLOW_THREADS
-	if (done < 0 && *place)
-		hold(args[CALL], args[DATA], buffer);
-	else
-		PyBuffer_Release(buffer);
-	return PyLong_FromLongLong(done);
-}
-
-static PyObject *once(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *once(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
 	Py_buffer buffer;
-	void *queue, *place;
-	int64_t offset;
-	int writable;
+	void *queue, **place;
+	int64_t offset, done;
+	int op, fua;
 
+	(void)module;
 	if (count != ARGUMENTS) {
 		PyErr_Format(PyExc_TypeError, "%d arguments are wanted, not %zd", ARGUMENTS, count);
 		return NULL;
 	}
 	queue = PyLong_AsVoidPtr(args[QUEUE]);
 	place = PyLong_AsVoidPtr(args[PLACE]);
+	op = (int)PyLong_AsLong(args[OP]);
+	fua = PyObject_IsTrue(args[FUA]);
 	offset = PyLong_AsLongLong(args[OFFSET]);
-	writable = PyLong_AsLong(args[OP]) == FUAIO_READ;
 	if (PyErr_Occurred())
 		return NULL;
-	if (PyObject_GetBuffer(args[DATA], &buffer, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
+	if (PyObject_GetBuffer(args[DATA], &buffer, op == FUAIO_READ ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
 		return NULL;
-	if (buffer.len)
-		return run(self, args, queue, place, offset, &buffer);
-	PyBuffer_Release(&buffer);
-	Py_RETURN_NONE;
+	if (!buffer.len) {
+		PyBuffer_Release(&buffer);
+		Py_RETURN_NONE;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	done = request_once(queue, op, fua, offset, buffer.buf, (size_t)buffer.len, place);
+	Py_END_ALLOW_THREADS
+	if (done < 0 && *place)
+		hold(args[CALL], args[DATA], &buffer);
+	else
+		PyBuffer_Release(&buffer);
+	return PyLong_FromLongLong(done);
 }
 
-static PyMethodDef method = {
-	"once", (PyCFunction)(void (*)(void))once, METH_FASTCALL,
-	"once(queue, place, op, fua, offset, data, call): its answer; None for empty data."
-};
-
-static void forget(PyObject *capsule)
-{
-	PyMem_Free(PyCapsule_GetPointer(capsule, NULL));
-}
-
-/* A function pointer is no object pointer: the capsule holds where it is kept. */
 static PyObject *bind(PyObject *module, PyObject *address)
 {
 	void *number = PyLong_AsVoidPtr(address);
-	void **kept;
-	PyObject *capsule, *function;
 
 	(void)module;
 	if (!number)
 		return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "no address of a function");
-	kept = PyMem_Malloc(sizeof(*kept));
-	if (!kept)
-		return PyErr_NoMemory();
-	*kept = number;
-	capsule = PyCapsule_New(kept, NULL, forget);
-	if (!capsule) {
-		PyMem_Free(kept);
-		return NULL;
-	}
-	function = PyCFunction_NewEx(&method, capsule, NULL);
-	Py_DECREF(capsule);
-	return function;
+	memcpy(&request_once, &number, sizeof(number)); /* C has no cast from the one kind to the other */
+	Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
-	{ "bind", bind, METH_O, "bind(address): once, for fuaio_request_once at that address." },
+	{ "bind", bind, METH_O, "bind(address): of fuaio_request_once, for all that once does." },
+	{ "once", (PyCFunction)(void (*)(void))once, METH_FASTCALL,
+	  "once(queue, place, op, fua, offset, data, call): its answer; None for empty data." },
 	{ 0 },
 };
 

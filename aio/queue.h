@@ -40,7 +40,7 @@ struct fuaio_queue_options {
 	const struct fuaio_engine_ops *ops;
 	int fd;
 	unsigned depth;        /* most reads and writes in flight, at least 1 */
-	unsigned memory_align; /* bytes; what an O_DIRECT buffer's address must be a multiple of, else 1 */
+	unsigned memory_align; /* bytes; what an O_DIRECT buffer's address must be a multiple of, else 1; a power of two */
 	unsigned offset_align; /* bytes; likewise for offset and length */
 	bool page_cache;       /* writes may go through the page cache, which tells an error once */
 	bool writes_told;      /* it tells plain writes too: then one write at a time */

@@ -110,6 +110,11 @@ static int queue_init(struct fuaio_queue *q)
 	return rc;
 }
 
+static bool is_power_of_two(unsigned number)
+{
+	return number && !(number & (number - 1));
+}
+
 int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_options *options)
 {
 	struct fuaio_queue *q;
@@ -117,7 +122,8 @@ int fuaio_queue_open(struct fuaio_queue **queue, const struct fuaio_queue_option
 
 	if (!options->ops->built)
 		return -ENOPKG;
-	if (!options->depth || options->depth == ~0U || !options->offset_align || !options->memory_align)
+	if (!options->depth || options->depth == ~0U || !is_power_of_two(options->offset_align) ||
+	    !is_power_of_two(options->memory_align))
 		return -EINVAL;
 	q = calloc(1, sizeof(*q));
 	if (!q)
@@ -184,10 +190,11 @@ void fuaio_queue_close_in_child(struct fuaio_queue *q)
 
 bool fuaio_request_is_aligned(const struct fuaio_queue_options *options, int64_t offset, const struct iovec *iov)
 {
-	if (offset < 0 || offset % options->offset_align)
+	uintptr_t in_file = options->offset_align - 1, in_memory = options->memory_align - 1;
+
+	if (offset < 0 || (uint64_t)offset & in_file)
 		return false;
-	return !iov->iov_len ||
-	       !((uintptr_t)iov->iov_base % options->memory_align || iov->iov_len % options->offset_align);
+	return !iov->iov_len || !((uintptr_t)iov->iov_base & in_memory || iov->iov_len & in_file);
 }
 
 struct fuaio_request *fuaio_request_new(struct fuaio_queue *q, enum fuaio_op op, bool fua, int64_t offset,

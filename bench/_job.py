@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     Step = Callable[[array[int]], None]
 
 _MOST_OFFSETS = 1 << 16
-_MOST_BY_CALL = 1024
+_LEAST_BY_CALL = 64
+_WAVES = 8  # of a batch: its memory is small enough for a processor's cache, as the others' is
 _CALLS = 20  # at least so many in the time that is measured
 _DURABLE: dict[Way, Literal["fua", "flush", "auto"] | None] = {
     Way.WRITE_THEN_FLUSH: "fua",
@@ -88,10 +89,14 @@ def _open(order: Order, pool: BufferPool) -> File:
 def _make_pool(order: Order) -> BufferPool:
     """Return what is written: a block, or as many as one call may take."""
     work = order.work
-    count = max(_MOST_BY_CALL, work.depth) if _takes_batches(order) else 1
+    count = _most_by_call(work) if _takes_batches(order) else 1
     pool = BufferPool(count, work.block_bytes)
     pool.memory[:] = bytes([work.fill]) * len(pool.memory)
     return pool
+
+
+def _most_by_call(work: Work) -> int:
+    return max(_WAVES * work.depth, _LEAST_BY_CALL)
 
 
 def _takes_batches(order: Order) -> bool:
@@ -164,7 +169,7 @@ def _batches(file: File, order: Order, pool: BufferPool, latencies: list[int]) -
 def _warm_up(step: Step, offsets: _Offsets, work: Work) -> int:
     """Return by how many writes to call: a multiple of the depth, a part of the time."""
     count = min(work.depth, len(offsets))
-    most = min(_MOST_BY_CALL, len(offsets))
+    most = min(_most_by_call(work), len(offsets))
     while True:
         begin = perf_counter_ns()
         step(offsets.take(count))

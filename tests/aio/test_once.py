@@ -15,7 +15,7 @@ from life_files import is_exported, leave_held_write
 from needs import need_engine
 
 from fuaio.aio import ClosedError, open_file
-from fuaio.aio._once import bind
+from fuaio.aio._once import bind, once
 
 pytestmark = pytest.mark.combination
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.combination
     [
         (lambda: bind(0), ValueError, "no address of a function"),
         (lambda: bind("x"), TypeError, "int"),  # type: ignore[arg-type]  # that is the question
-        (lambda: bind(1)(1, 2), TypeError, "7 arguments are wanted, not 2"),  # type: ignore[call-arg]  # likewise
+        (lambda: once(1, 2), TypeError, "7 arguments are wanted, not 2"),  # type: ignore[call-arg]  # likewise
     ],
 )
 def test_a_wrong_call_is_refused(

@@ -191,6 +191,15 @@ def test_threads_write_a_raw_device_and_then_fdatasync(
 
 @pytest.mark.root
 @pytest.mark.strace
+def test_threads_write_a_raw_device_without_a_cache_by_one_pwritev2(
+    scratch: Path, zram_device: Path
+) -> None:
+    (write,) = only(seen_writing(scratch, "threads", zram_device, 5), "pwritev2", "fdatasync")
+    assert write.arguments.endswith(f", 5, {BLOCK}, RWF_DSYNC")
+
+
+@pytest.mark.root
+@pytest.mark.strace
 def test_linux_aio_writes_a_raw_device_with_fua_by_one_io_submit(
     scratch: Path, loop_device: Callable[..., Path]
 ) -> None:
