@@ -36,7 +36,7 @@ static PyObject *once(PyObject *module, PyObject *const *args, Py_ssize_t count)
 	Py_buffer buffer;
 	void *queue, **place;
 	int64_t offset, done;
-	int op, fua;
+	int op, fua, beyond;
 
 	(void)module;
 	if (count != ARGUMENTS) {
@@ -47,12 +47,15 @@ static PyObject *once(PyObject *module, PyObject *const *args, Py_ssize_t count)
 	place = PyLong_AsVoidPtr(args[PLACE]);
 	op = (int)PyLong_AsLong(args[OP]);
 	fua = PyObject_IsTrue(args[FUA]);
-	offset = PyLong_AsLongLong(args[OFFSET]);
+	/* One that is too far below zero is -1, and negative all the same. */
+	offset = PyLong_AsLongLongAndOverflow(args[OFFSET], &beyond);
+	if (beyond > 0)
+		PyErr_SetString(PyExc_OverflowError, "the offset does not fit 64 bits");
 	if (PyErr_Occurred())
 		return NULL;
 	if (PyObject_GetBuffer(args[DATA], &buffer, op == FUAIO_READ ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
 		return NULL;
-	if (!buffer.len) {
+	if (!buffer.len && offset >= 0) {
 		PyBuffer_Release(&buffer);
 		Py_RETURN_NONE;
 	}

@@ -45,8 +45,9 @@ def test_numbers_that_are_none_are_refused_and_nothing_is_exported(
             file.pwrite(data, "0")  # type: ignore[arg-type]  # that is the question
         with pytest.raises(OverflowError):
             file.pwrite(data, 1 << 63)
-        with pytest.raises(ValueError, match="offset -1 is negative"):
-            file.pwrite(data, -1)
+        for nothing_or_some in (b"", data):
+            with pytest.raises(ValueError, match="offset -1 is negative"):
+                file.pwrite(nothing_or_some, -1)
         assert faults.seen() == []
         assert not is_exported(data)
         assert file.pwrite(data, 0, fua=True) == BLOCK
