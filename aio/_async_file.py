@@ -262,7 +262,7 @@ class AsyncFile(BaseFile):
                 await self._loop.pause()
             failed = await answer
         except BaseException:
-            if tag in self._batches:
+            if tag in self._batches and batch.c[0]:  # else Ctrl-C came while it was told
                 lib.fuaio_batch_abandon(batch.c[0])
                 if not self._loop.is_closed():
                     self._plan_turn()

@@ -204,13 +204,15 @@ class File(BaseFile):
 
     def __del__(self) -> None:
         """Close it late, with a warning; requests in flight keep what they need."""
-        if self._closed:
+        queue = getattr(self, "_queue", None)
+        if queue is None or queue.is_closed:
             return
         try:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            if not self._closed:  # else a signal ended close
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         finally:  # a filter may make an error of it
             self._closed = True
-            self._queue.leave_over()
+            queue.leave_over()
 
     def _why_not_begun(self, data: Buffer, offset: int) -> Exception:
         self._queue.check_open()

@@ -13,7 +13,7 @@ def once(
 
     Returns:
         Its answer; None for empty data, for which C is not asked. Where it is negative and the
-        request stays in *place*, ``call.kept`` holds the memory.
+        request stays in *place*, ``call.kept`` holds the memory, by the same export.
 
     Raises:
         BufferError, TypeError: *data* has no such buffer; nothing began.

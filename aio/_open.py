@@ -88,8 +88,8 @@ def open_file(
     flags = check_arguments(mode, engine, depth)
     close_left_over()
     made = None
+    memory = None if pool is None else exported(pool.mapping)
     opened = open_any(path, flags, direct)
-    memory = None if pool is None else exported(pool.memory)
     try:
         facts = ask(opened)
         made = queue_for(engine, opened.fd, depth, facts, pool=memory)

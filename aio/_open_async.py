@@ -95,9 +95,9 @@ async def _open(
     loop = running_loop()
     close_left_over()
     close_dropped()
+    memory = None if pool is None else exported(pool.mapping)
     opened = await loop.in_thread(lambda: open_any(path, flags, direct), undo)
     made, event_fd = None, -1
-    memory = None if pool is None else exported(pool.memory)
     try:
         facts = ask(opened)
         event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -60,6 +60,7 @@ class BufferPool:
             memory.madvise(_MADV_WIPEONFORK)
         except OSError:  # before Linux 4.14
             memory.madvise(mmap.MADV_DONTFORK)
+        self._mapping = memory
         self._length = length
         self._memory = memoryview(memory)
         self._buffers = [
@@ -70,6 +71,14 @@ class BufferPool:
     def length(self) -> int:
         """The length of each buffer, in bytes."""
         return self._length
+
+    @property
+    def mapping(self) -> mmap.mmap:
+        """The memory itself, of which an open file holds an export.
+
+        Not a view of it: in a cycle Python clears one that is still exported (3.11), and crashes.
+        """
+        return self._mapping
 
     @property
     def memory(self) -> memoryview:

@@ -131,7 +131,10 @@ class Queue:
         _live.add(self)
 
     def __del__(self) -> None:
-        """Free what would have been used again; what is still under way keeps the queue alive."""
+        """Free what would have been used again; stay as long as the kernel has something of it."""
+        if not (self.is_closed or self.is_foreign or self.is_idle):
+            _left_over.append(self)
+            return
         for call in self._spare:
             if call.c[0]:
                 call.kind.free(call.c[0])
@@ -314,7 +317,8 @@ class Queue:
         rc = lib.fuaio_queue_close(self._queue, wait_ms)
         if rc == -errno.EINTR:
             return False
-        fd, self._fd = self._fd, -1  # C has closed it: no signal can come between
+        # C has closed it. Where a signal comes between, who calls again is told so.
+        fd, self._fd = self._fd, -1
         if rc == -errno.ECHILD:
             if fd >= 0:
                 lib.fuaio_queue_close_in_child(self._queue)
@@ -415,11 +419,16 @@ def close_left_over() -> None:
 def _close_all() -> None:
     """At the end of the interpreter wait for the kernel; leave to it what does not come back."""
     end = time.monotonic() + _EXIT_S
-    for queue in [*_live]:
-        while not queue.close():
-            if time.monotonic() >= end:
+    queues = [*_live]
+    try:
+        for queue in queues:
+            with suppress(OSError):  # it is closed all the same
+                while not queue.close() and time.monotonic() < end:
+                    pass
+    finally:  # Ctrl-C may end this too
+        for queue in queues:
+            if not queue.is_closed:
                 _keep_for_ever(queue)
-                break
 
 
 def _keep_for_ever(queue: Queue) -> None:

@@ -226,7 +226,8 @@ int64_t fuaio_batch_run(struct fuaio_batch *b)
 		fuaio_batch_begin_more(b);
 	}
 	fuaio_drive_hand_over(q);
-	rc = b->in_use ? -EINTR : (int64_t)b->failed;
+	/* While something was handed over another thread may have fetched all that had begun. */
+	rc = b->in_use || b->next < b->count ? -EINTR : (int64_t)b->failed;
 	fuaio_drive_leave(q);
 	return rc;
 }

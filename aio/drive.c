@@ -323,6 +323,8 @@ bool fuaio_drive_turn(struct fuaio_queue *q)
 {
 	struct timespec end = end_in(TURN_MS);
 
+	if (q->closed)
+		return false; /* a turn that was planned before, and the engine is gone */
 	for (int steps = 0; steps < FUAIO_MOST_STEPS; steps++) {
 		bool progress = false;
 
@@ -400,7 +402,7 @@ bool fuaio_request_abandon(struct fuaio_request *request)
 	bool done;
 
 	if (fuaio_drive_enter(q) < 0)
-		return false;
+		return request->state == FUAIO_FRESH; /* in a child none has begun, but what its parent had */
 	fuaio_rules_abandon(q, request);
 	done = request->state == FUAIO_DONE;
 	fuaio_drive_leave(q);

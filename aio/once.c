@@ -10,22 +10,38 @@
 
 #include "engine.h"
 
+struct fuaio_queue;
+struct fuaio_request;
+
 /* As core.cdef declares it. */
-typedef int64_t (*once_function)(void *queue, int op, int fua, int64_t offset, void *memory, size_t length,
-				 void **kept);
+typedef int64_t (*once_function)(struct fuaio_queue *queue, int op, int fua, int64_t offset, void *memory,
+				 size_t length, struct fuaio_request **kept);
 
 enum argument { QUEUE, PLACE, OP, FUA, OFFSET, DATA, CALL, ARGUMENTS };
 
-/* The request is not done, or failed: the kernel may still use the memory, so `call` gets a hold of
- * it, before any signal handler can run. Where there is no memory for that, nobody ever lets go. */
-static void hold(PyObject *call, PyObject *data, Py_buffer *buffer)
+static void let_go(PyObject *capsule)
 {
-	PyObject *view = PyMemoryView_FromObject(data);
+	Py_buffer *buffer = PyCapsule_GetPointer(capsule, NULL);
 
-	if (view && PyObject_SetAttrString(call, "kept", view) == 0)
-		PyBuffer_Release(buffer);
+	PyBuffer_Release(buffer);
+	PyMem_Free(buffer);
+}
+
+/* The request is not done, or failed: the kernel may still use the memory, so `call` gets this very
+ * export, since another one of the same object may be of other memory, and before any Python, a
+ * signal handler too, can run. Where there is no memory for that, nobody ever lets go. */
+static void hold(PyObject *call, const Py_buffer *buffer)
+{
+	Py_buffer *kept = PyMem_Malloc(sizeof(*kept));
+	PyObject *capsule;
+
+	if (!kept)
+		return;
+	*kept = *buffer;
+	capsule = PyCapsule_New(kept, NULL, let_go);
+	if (capsule && PyObject_SetAttrString(call, "kept", capsule) == 0)
+		Py_DECREF(capsule);
 	PyErr_Clear();
-	Py_XDECREF(view);
 }
 
 /* Set once, before anybody calls. */
@@ -34,7 +50,8 @@ static once_function request_once;
 static PyObject *once(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
 	Py_buffer buffer;
-	void *queue, **place;
+	struct fuaio_queue *queue;
+	struct fuaio_request **place;
 	int64_t offset, done;
 	int op, fua, beyond;
 
@@ -63,7 +80,7 @@ static PyObject *once(PyObject *module, PyObject *const *args, Py_ssize_t count)
 	done = request_once(queue, op, fua, offset, buffer.buf, (size_t)buffer.len, place);
 	Py_END_ALLOW_THREADS
 	if (done < 0 && *place)
-		hold(args[CALL], args[DATA], &buffer);
+		hold(args[CALL], &buffer);
 	else
 		PyBuffer_Release(&buffer);
 	return PyLong_FromLongLong(done);

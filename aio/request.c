@@ -182,6 +182,8 @@ void fuaio_queue_free(struct fuaio_queue *q)
 
 void fuaio_queue_close_in_child(struct fuaio_queue *q)
 {
+	if (q->closed)
+		return; /* by its parent before the fork: the number may be another file's by now */
 	q->options.ops->close(q->engine, true);
 	close(q->options.fd);
 }

@@ -75,7 +75,7 @@ def _open(order: Order, pool: BufferPool) -> File:
         )
     # The same code from here to the kernel, but for the flag.
     opened = open_any(work.path, os.O_RDWR, work.direct)
-    facts, memory = ask(opened), exported(pool.memory)
+    facts, memory = ask(opened), exported(pool.mapping)
     queue = new_queue(
         engine, fd=opened.fd, depth=work.depth, facts=facts, pool=memory, two_requests=True
     )

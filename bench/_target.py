@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,6 +110,10 @@ def block_device(
             why = f"{device} is mounted, swap or part of another device; free it first"
         raise TargetError(why) from None
     try:
+        if not stat.S_ISBLK(os.fstat(fd).st_mode):
+            raise TargetError(
+                f"{device} is no block device; name a folder for a scratch file in it"
+            )
         size = os.lseek(fd, 0, os.SEEK_END)
         if not destroy_data:
             raise TargetError(

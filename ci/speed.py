@@ -54,6 +54,7 @@ class Bench:
     def run(self, name: str, place: str, *options: str, against: Sequence[str] = ()) -> Run:
         """Give the record of a run on *place*."""
         record = self._folder / f"{name}.json"
+        record.unlink(missing_ok=True)
         command = ["fuaio", "bench", place, "--output", str(record), "--cpu", "0"]
         command += ["--rounds", str(ROUNDS), "--seconds", str(SECONDS), *options]
         if place.startswith("/dev/"):

@@ -180,7 +180,9 @@ def _others(against: str | None) -> list[Contestant]:
 def _require_writable(name: str) -> None:
     """Before it is measured, not after."""
     folder = os.path.dirname(name) or "."
-    if os.path.isdir(name) or not os.access(name if os.path.exists(name) else folder, os.W_OK):
+    if os.path.lexists(name):
+        raise click.ClickException(f"{name} is there already and would be lost; name a new file")
+    if not os.access(folder, os.W_OK):
         raise click.ClickException(f"{name}: cannot be written; name a file in a folder that can")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import sys
+import weakref
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import Any
 
 import pytest
 from core_files import BLOCK, block, make
-from faults_table import ANSWER, WRITE, Faults
-from life_files import is_exported, leave_held_write
+from faults_table import ANSWER, HOLD, WRITE, Faults
+from life_files import is_exported, leave_held_call, leave_held_write
 from needs import need_engine
 
 from fuaio.aio import ClosedError, open_file
@@ -133,3 +135,30 @@ def test_empty_data_asks_nothing_of_c_and_a_closed_file_refuses_it(
     file.close()
     with pytest.raises(ClosedError, match="closed"):
         file.pwrite(b"", 0)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python's own __buffer__ came with 3.12")
+def test_the_export_that_the_kernel_uses_is_the_one_that_is_kept(
+    scratch: Path, faults: Faults
+) -> None:
+    """An object may show other memory each time it is asked."""
+    need_engine("io_uring")
+
+    class Memory(bytearray):
+        pass
+
+    shown: list[weakref.ref[Memory]] = []
+
+    class Fresh:
+        def __buffer__(self, flags: int) -> memoryview:
+            memory = Memory(block(1))
+            shown.append(weakref.ref(memory))
+            return memoryview(memory)
+
+    with open_file(make(scratch / "file"), "r+", engine="io_uring", depth=4) as file:
+        faults.restart()
+        fresh = Fresh()
+        faults.rule(WRITE, HOLD)
+        leave_held_call(lambda: file.pwrite(fresh, 0), faults)
+        assert [memory() is not None for memory in shown] == [True]
+        faults.release()

@@ -157,7 +157,7 @@ def test_only_what_lies_wholly_in_the_pool_is_taken_for_registered(
     # A pool in the middle of other memory, so that what is next to it can be written too.
     pool, around = filled(1), memoryview(aligned_buffer(3 * BLOCK))
     around[:] = block(5, 3 * BLOCK)
-    pool._memory = around[BLOCK : 2 * BLOCK]
+    pool._mapping = around[BLOCK : 2 * BLOCK]  # type: ignore[assignment]  # a part of one
     places = [
         (0, 1),
         (BLOCK - 1, 1),

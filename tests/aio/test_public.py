@@ -216,7 +216,8 @@ def test_the_example_of_the_readme_runs_and_leaves_what_it_says(scratch: Path) -
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    engines, used = done.stdout.splitlines()
+    engines, used, why = done.stdout.splitlines()
     assert used.split()[0] in engines
+    assert why.startswith("not known yet; samples so far: ")
     content = (scratch / "journal").read_bytes()
     assert (content[:5], content[4096:]) == (b"hello", b"commit")

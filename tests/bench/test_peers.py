@@ -169,9 +169,10 @@ def test_who_writes_one_at_a_time_says_so(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fio-psync", "os-pwritev", "qemu7-native", *LIBRARIES])
-def test_what_fails_is_an_error_in_its_words_and_no_number(name: str) -> None:
+def test_what_fails_is_an_error_in_its_words_and_no_number(name: str, tmp_path: Path) -> None:
     peer = PEERS[name]
-    work = Work(path="/no/such/file", region_bytes=REGION_BYTES, pattern=Pattern.SEQUENTIAL)
+    path = tmp_path / "missing" / "file"  # of which fio makes the folder
+    work = Work(path=str(path), region_bytes=REGION_BYTES, pattern=Pattern.SEQUENTIAL)
     if reason := peer.why_not(work):
         pytest.skip(reason)
     done = subprocess.run(

@@ -141,3 +141,14 @@ def test_a_device_that_does_not_count_says_so(zram_device: Path) -> None:
     with block_device(str(zram_device), SIZE, destroy_data=True) as target:
         assert target.device.flushes() is None
         assert "uncounted" in target.device.why_no_flushes
+
+
+def test_a_regular_file_is_never_taken_for_a_device(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_bytes(b"precious")
+    with (
+        pytest.raises(TargetError, match="is no block device"),
+        block_device(str(path), 4096, destroy_data=True),
+    ):
+        pass
+    assert path.read_bytes() == b"precious"

@@ -123,6 +123,8 @@ def test_a_plot_is_drawn_beside_the_table(fuaio: Fuaio, scratch: Path, tmp_path:
         (("--against", ""), b"is not one of"),
         (("--cpu", "100000"), b"may not be used"),
         (("--output", "/no/such/folder/run.json"), b"cannot be written"),
+        (("--output", __file__), b"is there already and would be lost"),
+        (("--plot", "/dev/null"), b"is there already and would be lost"),
         (("--destroy-data",), b"goes with a block device"),
         (("--seconds", "0"), b"not in the range"),
         (("--size", "1"), b"multiple of 4096"),
