@@ -201,8 +201,8 @@ static int reap(struct fuaio_queue *q, unsigned wait_ms, unsigned wanted)
 }
 
 /* Where one call can also wait, it takes the reaper's part instead of the submitter's: others
- * may submit beside it, since what it hands over stands in the ring until the kernel takes it. */
-/* `wanted`: completions to wait for, 0: none. */
+ * may submit beside it, since what it hands over stands in the ring until the kernel takes it.
+ * `wanted`: completions to wait for, 0: none. */
 static void submit(struct fuaio_queue *q, unsigned wanted)
 {
 	bool waits = wanted && q->options.ops->submit_waits && !q->reaping;
