@@ -33,6 +33,11 @@ static int64_t submit_one(const struct fuaio_engine_ops *ops, const struct fuaio
 
 	if (rc < 0)
 		return rc;
+	rc = ops->try_waiting ? ops->try_waiting(engine) : 0;
+	if (rc < 0) {
+		ops->close(engine, false);
+		return rc;
+	}
 	ops->prepare(engine, slot);
 	do
 		rc = ops->submit(engine, 0, 0);

@@ -52,6 +52,9 @@ struct fuaio_engine_ops {
 	/* Fetch completions; with wait_ms wait at most that long (milliseconds) for wait_for of them. */
 	int (*reap)(void *engine, struct fuaio_completion *out, unsigned most, unsigned wait_ms,
 		    unsigned wait_for);
+	/* Call what waits for completions, with nothing in flight. NULL: each reap calls it. Most are read from
+	 * memory instead, so that a policy that refuses the call would show late, when one is waited for. */
+	int (*try_waiting)(void *engine);
 	/* Only in the engine that has no submit: perform the request now, in this thread. */
 	int64_t (*run)(const struct fuaio_slot *slot);
 	/* Nothing may be in flight. In a forked child only descriptors are closed: the

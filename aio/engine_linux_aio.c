@@ -162,6 +162,16 @@ static int laio_reap(void *engine, struct fuaio_completion *out, unsigned most, 
 	return count;
 }
 
+/* With none at all to wait, libaio would not ask the kernel. */
+static int laio_try_waiting(void *engine)
+{
+	struct linux_aio *aio = engine;
+	struct timespec timeout = { 0, 1 };
+	struct io_event event;
+
+	return fuaio_syscalls.io_getevents(aio->ctx, 0, 1, &event, &timeout);
+}
+
 static void laio_close(void *engine, bool in_child)
 {
 	struct linux_aio *aio = engine;
@@ -184,6 +194,7 @@ const struct fuaio_engine_ops fuaio_engine_linux_aio = {
 	.unsubmitted = laio_unsubmitted,
 	.withdraw = laio_withdraw,
 	.reap = laio_reap,
+	.try_waiting = laio_try_waiting,
 	.close = laio_close,
 };
 

@@ -1,6 +1,7 @@
 #include "syscalls.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,9 +29,42 @@ static int sys_io_submit(void *ctx, long count, void **iocbs)
 	return io_submit(ctx, count, (struct iocb **)iocbs);
 }
 
+/* What a context points to: the kernel's ring of completions, mapped by io_setup (fs/aio.c). */
+struct aio_ring {
+	unsigned id, nr, head, tail, magic, compat_features, incompat_features, header_length;
+	struct io_event events[];
+};
+
+static bool can_read(const struct aio_ring *ring)
+{
+	return ring->magic == 0xa10a10a1 && !ring->incompat_features && ring->header_length == sizeof(*ring);
+}
+
+/* What is done already, without a call. One thread at a time: the queue has one that reaps. */
+static int read_ring(struct aio_ring *ring, long most, struct io_event *out)
+{
+	unsigned head = ring->head;
+	/* Acquire: the events up to the tail were written before it. */
+	unsigned tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+	int count = 0;
+
+	for (; head != tail && count < most; head = (head + 1) % ring->nr)
+		out[count++] = ring->events[head];
+	/* Release: the kernel may reuse a place only after we have read it. */
+	__atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+	return count;
+}
+
 static int sys_io_getevents(void *ctx, long least, long most, void *events, struct timespec *timeout)
 {
-	return io_getevents(ctx, least, most, events, timeout);
+	struct io_event *out = events;
+	int count = can_read(ctx) ? read_ring(ctx, most, out) : 0;
+	int more;
+
+	if (count && count >= least)
+		return count;
+	more = io_getevents(ctx, least - count, most - count, out + count, timeout);
+	return count && more < 0 ? count : count + more;
 }
 #endif
 
