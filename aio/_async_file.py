@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
 from fuaio.aio._batch import check_all_done, durable_number, make_pieces
-from fuaio.aio._buffers import aligned_buffer, exported, place_of, release
+from fuaio.aio._buffers import aligned_buffer, exported, place_of
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError, ClosedError
+from fuaio.aio._once import begin
 from fuaio.aio._queue import Batch
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncFile", "close_dropped"]
 
 _PENDING = (-errno.EINPROGRESS, -errno.EALREADY)
-_loop_begin = lib.fuaio_loop_begin
 
 
 class AsyncFile(BaseFile):
@@ -63,7 +63,7 @@ class AsyncFile(BaseFile):
         self, queue: Queue, engine: str, facts: CData, loop: Loop, *, direct: bool
     ) -> None:
         super().__init__(queue, engine, facts, direct=direct)
-        self._c = queue.c
+        self._address, self._held = queue.address, queue.held
         self._loop = loop
         self._tags = count(1)
         self._waiting: dict[int, Answer[int]] = {}
@@ -75,7 +75,7 @@ class AsyncFile(BaseFile):
         self._closers: list[Answer[int]] = []  # who waits until nothing is in flight
         # Weak, or the loop would keep a file that everybody else has dropped.
         self._weak = weakref.ref(self)
-        loop.add_reader(queue.event_fd, _turn, self._weak)
+        loop.add_reader(queue.event_fd, _readable, self._weak)
 
     async def pread(self, length: int, offset: int) -> bytes:
         """Return *length* bytes from *offset*; fewer only at the end of the file."""
@@ -191,61 +191,43 @@ class AsyncFile(BaseFile):
             self._refuse()
 
     async def _transfer(self, op: int, data: Buffer | None, offset: int, fua: bool) -> int:
-        loop = self._loop
+        # In one frame, since each one more costs as much as C does for a request. The export of
+        # the buffer is the queue's alone, not that of a frame that waits.
+        loop, waiting, tag = self._loop, self._waiting, next(self._tags)
         if loop.first is not None:
             await self._first()
-        begun = self._begin(op, data, offset, fua)
-        if not isinstance(begun, int):
-            return await begun
-        if loop.is_pause_due():
-            self._pausing += 1
-            try:
-                await loop.pause()
-            finally:
-                self._pausing -= 1
-        return begun
-
-    def _begin(self, op: int, data: Buffer | None, offset: int, fua: bool) -> int | Answer[int]:
-        """Begin one request: what it answered at once, or what to wait for.
-
-        No frame that waits may keep its buffer: that is the queue's alone.
-        """
-        if self._closed or not self._loop.is_here():
+        if self._closed or not loop.is_here():
             self._refuse()
-        if offset < 0:
-            raise ValueError(NEGATIVE.format(offset))
-        if data is None:
-            begun = self._request(op, (), offset, ffi.NULL, 0, fua)
-        else:
-            memory = exported(data, writable=op == READ)
-            length = len(memory)
-            if not length:
-                self._queue.check_open()
-                return 0
-            begun = self._request(op, (memory,), offset, memory, length, fua)
-        if begun is None:
-            places = [] if data is None else [place_of(data)]
-            raise AlignmentError(self._misalignment(places, offset))
-        return begun
-
-    def _request(
-        self, op: int, held: tuple[CData, ...], offset: int, memory: CData, length: int, fua: bool
-    ) -> int | Answer[int] | None:
-        held_by_tag, tag = self._queue.held, next(self._tags)
-        is_alone = not (self._waiting or self._pausing or self._answered_several)
-        held_by_tag[tag] = held
-        done: int = _loop_begin(self._c, op, fua, offset, memory, length, tag, is_alone)
+        is_alone = not (waiting or self._pausing or self._answered_several)
+        try:
+            done = begin(self._address, op, fua, offset, data, tag, is_alone, self._held)
+        except (BufferError, TypeError, ValueError):
+            if data is not None:
+                exported(data, writable=op == READ)  # where it could not be, this says why
+            raise
+        if done is None:
+            self._queue.check_open()
+            done = 0
         if done >= 0:
-            del held_by_tag[tag]
+            if loop.is_pause_due():
+                self._pausing += 1
+                try:
+                    await loop.pause()
+                finally:
+                    self._pausing -= 1
             return done
         if done not in _PENDING:
-            release(held_by_tag.pop(tag))
-            self._queue.raise_not_begun(done)
-            return None
-        answer = self._waiting[tag] = self._loop.answer()
-        if not is_alone or done == -errno.EALREADY:
+            raise self._why_not_begun(done, data, offset)
+        answer = waiting[tag] = loop.answer()
+        if not self._is_turn_planned and (not is_alone or done == -errno.EALREADY):
             self._plan_turn()
-        return answer
+        return await answer
+
+    def _why_not_begun(self, code: int, data: Buffer | None, offset: int) -> Exception:
+        if offset < 0:
+            return ValueError(NEGATIVE.format(offset))
+        self._queue.raise_not_begun(code)
+        return AlignmentError(self._misalignment([] if data is None else [place_of(data)], offset))
 
     async def _run_batch(self, op: int, durable: int, pieces: Pieces) -> Batch:
         batch, outcomes = self._queue.begin_batch(op, durable, pieces)
@@ -290,20 +272,20 @@ class AsyncFile(BaseFile):
 
     def _plan_turn(self) -> None:
         if not self._is_turn_planned:
-            self._loop.call_soon(_turn, self._weak)
+            self._loop.call_soon(_planned, self._weak)
             self._is_turn_planned = True
 
-    def _turn(self) -> None:
+    def _turn(self, readable: bool = False) -> None:
         """Submit and reap what can be without waiting; tell those who wait."""
-        self._is_turn_planned = False
         if self._queue.is_closed:
             return
         told = self._told
         try:
             if told.next == told.count:  # else Ctrl-C came between
-                lib.fuaio_loop_turn(self._queue.c, told)
+                lib.fuaio_loop_turn(self._queue.c, told, readable)
             self._tell_all(told)
-            self._answered_several = told.count > 1
+            if told.count:
+                self._answered_several = told.count > 1
         finally:
             if told.more or told.next < told.count:
                 self._plan_turn()
@@ -316,9 +298,17 @@ class AsyncFile(BaseFile):
     def _tell_all(self, told: CData) -> None:
         count, number = told.count, told.next
         tags, results = ffi.unpack(told.tags, count), ffi.unpack(told.results, count)
+        waiting, held, batches = self._waiting, self._held, self._batches
         try:
             while number < count:
-                self._tell(tags[number], results[number], number)
+                tag, result = tags[number], results[number]
+                answer = waiting.get(tag)
+                if result < 0 or answer is None or tag in batches or answer.done():
+                    self._tell(tag, result, number)
+                else:
+                    answer.set_result(result)
+                    held.pop(tag, None)
+                    del waiting[tag]
                 number += 1
         finally:
             told.next = number
@@ -343,11 +333,20 @@ class AsyncFile(BaseFile):
         self._waiting.pop(tag, None)
 
 
-def _turn(file: weakref.ref[AsyncFile]) -> None:
-    """What a loop calls."""
+def _planned(file: weakref.ref[AsyncFile]) -> None:
+    """What a loop calls at the end of its turn."""
     it = file()
     if it is not None:
-        it._turn()  # a part of the class, which must not keep its file
+        # These are parts of the class, which must not keep its file.
+        it._is_turn_planned = False
+        it._turn()
+
+
+def _readable(file: weakref.ref[AsyncFile]) -> None:
+    """What a loop calls when the eventfd tells of a completion."""
+    it = file()
+    if it is not None:
+        it._turn(readable=True)
 
 
 # Queues of files dropped with requests in flight, until the loop has closed them.

@@ -55,7 +55,7 @@ class _Kind(NamedTuple):
 
 
 _READ = int(lib.FUAIO_READ)
-bind(address_of(ffi.addressof(lib, "fuaio_request_once")))
+bind(*(address_of(ffi.addressof(lib, f"fuaio_{name}")) for name in ("request_once", "loop_begin")))
 _REQUEST, _SEVERAL = ffi.typeof("struct fuaio_request **"), ffi.typeof("struct fuaio_batch **")
 _ALONE = _Kind(lib.fuaio_request_abandon, lib.fuaio_request_is_done, lib.fuaio_request_free)
 _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch_free)
@@ -113,7 +113,7 @@ class Queue:
     ) -> None:
         self._holder = holder
         self._queue: CData = holder[0]
-        self._address = address_of(holder[0])
+        self.address = address_of(holder[0])  # of the queue in C
         self._fd = fd
         self._event_fd = event_fd
         self._pool = pool  # the engine takes it for mapped until it is closed
@@ -122,8 +122,7 @@ class Queue:
             _log.debug("descriptor %d: pool: %s", fd, self._registered.why_not or "registered")
         self._process = lib.fuaio_process()
         self.name = name
-        # By a loop's tag the buffers that its request uses.
-        self.held: dict[int, tuple[CData, ...]] = {}
+        self.held: dict[int, object] = {}  # by a loop's tag what its request uses
         self._calls: set[Call] = set()  # all others: a signal may end their callers anywhere
         # Of these, those for one request of one buffer, not in use; a list would be resized.
         self._spare: deque[Call] = deque()
@@ -206,7 +205,7 @@ class Queue:
         except IndexError:
             call = self._begin(_REQUEST, _ALONE)
         try:
-            done = once(self._address, call.address, op, fua, offset, data, call)
+            done = once(self.address, op, fua, offset, data, call.address, call)
         except BaseException:
             self._let_go(call)
             exported(data, writable=op == _READ)  # where it could not be, this says why
@@ -325,9 +324,7 @@ class Queue:
             self._close_event_fd()
             return True
         self._sweep()
-        with suppress(KeyError):
-            while True:
-                release(self.held.popitem()[1])
+        self.held.clear()
         for call in [*self._calls]:  # those that a signal ended at an odd place
             self._end(call)
         self._pool = None

@@ -76,11 +76,18 @@ static void tell(struct fuaio_told *told, uint64_t tag, int64_t result, const st
 	told->lost_durability[number] = r && r->lost_durability;
 }
 
-int fuaio_loop_turn(struct fuaio_queue *q, struct fuaio_told *told)
+static void empty(int event_fd)
+{
+	uint64_t added;
+
+	if (read(event_fd, &added, sizeof(added)) < 0)
+		added = 0; /* there was nothing in it */
+}
+
+int fuaio_loop_turn(struct fuaio_queue *q, struct fuaio_told *told, bool readable)
 {
 	struct fuaio_request *r;
 	struct fuaio_batch *b;
-	uint64_t added;
 	int rc = fuaio_drive_enter(q);
 
 	told->next = told->count = 0;
@@ -88,9 +95,12 @@ int fuaio_loop_turn(struct fuaio_queue *q, struct fuaio_told *told)
 	if (rc < 0)
 		return rc;
 	/* Before anything is reaped: what completes after this adds to it again. */
-	if (read(q->options.event_fd, &added, sizeof(added)) < 0)
-		added = 0; /* there was nothing in it */
+	if (readable)
+		empty(q->options.event_fd);
 	told->more = fuaio_drive_turn(q);
+	/* Nothing will complete: what was added would only bring the loop here again. */
+	if (!readable && !fuaio_rules_slots_taken(q))
+		empty(q->options.event_fd);
 	while (told->count < FUAIO_TOLD_MOST && (r = fuaio_list_take(&q->done))) {
 		tell(told, r->tag, r->result, r);
 		fuaio_request_free(r);

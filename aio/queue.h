@@ -179,7 +179,8 @@ int64_t fuaio_loop_begin(struct fuaio_queue *queue, enum fuaio_op op, bool fua, 
 /* Begin a batch at the next turn. It stays the caller's, to be freed after it is told as done. */
 int fuaio_loop_begin_batch(struct fuaio_batch *batch, uint64_t tag);
 
-/* Submit and reap what can be without waiting, for about a millisecond. What was to be told is lost. */
-int fuaio_loop_turn(struct fuaio_queue *queue, struct fuaio_told *told);
+/* Submit and reap what can be without waiting, for about a millisecond. What was to be told is lost.
+ * `readable`: the eventfd is. */
+int fuaio_loop_turn(struct fuaio_queue *queue, struct fuaio_told *told, bool readable);
 
 #endif

@@ -134,20 +134,40 @@ def test_two_loops_in_two_threads_do_not_disturb_each_other(
 # ---- interruptions ----
 
 
-@pytest.mark.parametrize("at", [0, 1, 3])
-def test_ctrl_c_while_answers_are_told_loses_none_of_them(
-    scratch: Path, ring_engine: str, faults: Faults, at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = [at]
-    tell = AsyncFile._tell
+class Interrupted(dict[int, Any]):
+    """A table of what waits, where Ctrl-C comes at the call number *at* of a method."""
 
-    def interrupted(file: AsyncFile, tag: int, result: int, number: int) -> None:
-        if left[0] == 0:
-            left[0] = -1
+    def __init__(self, table: dict[int, Any], at: int) -> None:
+        super().__init__(table)
+        self.left = at
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left == -1:
             raise KeyboardInterrupt
-        left[0] -= 1
-        tell(file, tag, result, number)
 
+
+class InterruptedBefore(Interrupted):
+    """An answer is about to be told."""
+
+    def get(self, *arguments: Any) -> Any:  # noqa: ANN401  # as dict has it
+        self.count()
+        return super().get(*arguments)
+
+
+class InterruptedAfter(Interrupted):
+    """An answer was told, and its buffer is about to be let go."""
+
+    def pop(self, *arguments: Any) -> Any:  # noqa: ANN401  # as dict has it
+        self.count()
+        return super().pop(*arguments)
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_ctrl_c_while_answers_are_told_loses_none_of_them(
+    scratch: Path, ring_engine: str, faults: Faults, at: int, is_told: bool
+) -> None:
     async def begin() -> tuple[AsyncFile, list[asyncio.Task[int]]]:
         file = await open_async(make(scratch / "file"), "r+", engine=ring_engine)
         faults.rule(WRITE, HOLD, times=4)
@@ -162,11 +182,15 @@ def test_ctrl_c_while_answers_are_told_loses_none_of_them(
 
     with asyncio.Runner() as runner:
         file, writes = runner.run(begin())
-        monkeypatch.setattr(AsyncFile, "_tell", interrupted)
+        table: Interrupted
+        if is_told:
+            table = file._held = file._queue.held = InterruptedAfter(file._held, at)
+        else:
+            table = file._waiting = InterruptedBefore(file._waiting, at)
         let_go(file, faults)
         with pytest.raises(KeyboardInterrupt):
             runner.run(asyncio.sleep(20))
-        assert left == [-1]
+        assert table.left == -1
         runner.run(end(file, writes))
 
 

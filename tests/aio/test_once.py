@@ -17,7 +17,7 @@ from life_files import is_exported, leave_held_call, leave_held_write
 from needs import need_engine
 
 from fuaio.aio import ClosedError, open_file
-from fuaio.aio._once import bind, once
+from fuaio.aio._once import begin, bind, once
 
 pytestmark = pytest.mark.combination
 
@@ -25,9 +25,12 @@ pytestmark = pytest.mark.combination
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [
-        (lambda: bind(0), ValueError, "no address of a function"),
-        (lambda: bind("x"), TypeError, "int"),  # type: ignore[arg-type]  # that is the question
+        (lambda: bind(0, 1), ValueError, "no address of a function"),
+        (lambda: bind(1, 0), ValueError, "no address of a function"),
+        (lambda: bind(1, "x"), TypeError, "int"),  # type: ignore[arg-type]  # that is the question
+        (lambda: bind(1), TypeError, "2 arguments are wanted, not 1"),  # type: ignore[call-arg]  # likewise
         (lambda: once(1, 2), TypeError, "7 arguments are wanted, not 2"),  # type: ignore[call-arg]  # likewise
+        (lambda: begin(1, 2), TypeError, "8 arguments are wanted, not 2"),  # type: ignore[call-arg]  # likewise
     ],
 )
 def test_a_wrong_call_is_refused(
