@@ -29,6 +29,10 @@ _DURABLE = {
     "auto": lib.FUAIO_AUTO,
     None: lib.FUAIO_PLAIN,
 }
+# Each batch makes these: their names are looked up once.
+_new, _from = ffi.new, ffi.from_buffer
+_PIECES, _PLACES = ffi.typeof("struct fuaio_pieces *"), ffi.typeof("void *[]")
+_OFFSETS, _LENGTHS = ffi.typeof("int64_t[]"), ffi.typeof("size_t[]")
 _NANOSECONDS = frozenset("QL")  # as array and numpy call eight bytes without a sign
 
 
@@ -79,30 +83,24 @@ def make_pieces(
         raise ValueError("an empty batch: pass at least one offset and one buffer")
     if latencies is not None:
         _check_latencies(latencies, len(numbers))
+    count, block, lengths = len(numbers), 0, ffi.NULL
     if isinstance(buffers, list | tuple):
-        held, lengths = _export_each(buffers, len(numbers), writable)
-        block = 0
+        held, lengths = _export_each(buffers, count, writable)
+        length = sum(lengths)
     else:
         held = (exported(cast("Buffer", buffers), writable=writable),)
-        lengths, block = None, len(held[0]) // len(numbers)
-        if block * len(numbers) != len(held[0]) or not block:
-            total = len(held[0])
+        length = len(held[0])
+        block = length // count
+        if block * count != length or not block:
             release(held)
-            raise ValueError(
-                f"a buffer of {total} bytes cannot be cut into {len(numbers)} equal blocks"
-            )
-    places = ffi.new("void *[]", held)
-    at = ffi.from_buffer("int64_t[]", numbers)
-    made = ffi.new("struct fuaio_pieces *")
-    made.count, made.offsets, made.buffers, made.block = len(numbers), at, places, block
-    made.lengths = lengths if lengths is not None else ffi.NULL
-    length = sum(map(len, held))
+            raise ValueError(f"a buffer of {length} bytes cannot be cut into {count} equal blocks")
     told: tuple[CData, ...] = ()
     if latencies is not None:
-        told = (ffi.from_buffer("uint64_t[]", latencies, require_writable=True),)
-        made.latencies = told[0]
+        told = (_from("uint64_t[]", latencies, require_writable=True),)
+    at, places = _from(_OFFSETS, numbers), _new(_PLACES, held)
+    made = _new(_PIECES, (count, at, places, lengths, block, *told))
     # Not held: close releases that, and a thread between two waits still has to end its batch.
-    return Pieces(len(numbers), length, made, held, (at, places, lengths), told)
+    return Pieces(count, length, made, held, (at, places, lengths), told)
 
 
 def _check_latencies(latencies: Buffer, count: int) -> None:
@@ -123,7 +121,7 @@ def _export_each(
     if len(buffers) != count:
         raise ValueError(f"{count} offsets and {len(buffers)} buffers: one of each for a request")
     held = exported_all(buffers, writable=writable)
-    return held, ffi.new("size_t[]", [*map(len, held)])
+    return held, _new(_LENGTHS, [*map(len, held)])
 
 
 def check_all_done(batch: Batch, name: str) -> None:

@@ -57,6 +57,7 @@ class _Kind(NamedTuple):
 _READ = int(lib.FUAIO_READ)
 bind(*(address_of(ffi.addressof(lib, f"fuaio_{name}")) for name in ("request_once", "loop_begin")))
 _REQUEST, _SEVERAL = ffi.typeof("struct fuaio_request **"), ffi.typeof("struct fuaio_batch **")
+_OUTCOMES, _WRONG = ffi.typeof("struct fuaio_outcome[]"), ffi.typeof("uint64_t *")
 _ALONE = _Kind(lib.fuaio_request_abandon, lib.fuaio_request_is_done, lib.fuaio_request_free)
 _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch_free)
 
@@ -68,7 +69,7 @@ class Call:
 
     def __init__(self, place: CData, kind: _Kind) -> None:
         self.c = place
-        self.address = address_of(place)
+        self.address = 0  # of the place, where `once` is called
         self.kind = kind
         self.held: tuple[CData, ...] = ()  # buffers
         self.noted: tuple[CData, ...] = ()  # buffers of notes, which C writes until it is freed
@@ -204,6 +205,7 @@ class Queue:
             call = self._spare.pop()
         except IndexError:
             call = self._begin(_REQUEST, _ALONE)
+            call.address = address_of(call.c)
         try:
             done = once(self.address, op, fua, offset, data, call.address, call)
         except BaseException:
@@ -265,8 +267,8 @@ class Queue:
         self.check_open()
         if self._abandoned:
             self._sweep()
-        outcomes = ffi.new("struct fuaio_outcome[]", pieces.total)
-        batch, wrong = self._begin(_SEVERAL, _BATCH), ffi.new("uint64_t *")
+        outcomes, wrong = ffi.new(_OUTCOMES, pieces.total), ffi.new(_WRONG)
+        batch = self._begin(_SEVERAL, _BATCH)
         try:
             batch.held, batch.noted = pieces.held, pieces.latencies
             batch.kept = (outcomes, pieces)
