@@ -20,7 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
-from fuaio.aio._batch import check_all_done, durable_number, make_pieces
+from fuaio.aio._batch import check_all_done, durable_number, make_pieces, outcomes_of
 from fuaio.aio._buffers import aligned_buffer, exported, place_of
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError, ClosedError
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from fuaio.aio._batch import Buffers, Durable, Pieces
+    from fuaio.aio._batch import Buffers, Durable
     from fuaio.aio._core import CData
     from fuaio.aio._loops import Answer, Loop
+    from fuaio.aio._pieces import Export
     from fuaio.aio._queue import Call, Queue
 
 __all__ = ["AsyncFile", "close_dropped"]
@@ -123,7 +124,7 @@ class AsyncFile(BaseFile):
         await self._first()
         pieces = make_pieces(offsets, buffers, writable=True)
         batch = await self._run_batch(READ, lib.FUAIO_PLAIN, pieces)
-        return [outcome.bytes for outcome in batch.outcomes]
+        return [outcome.bytes for outcome in outcomes_of(batch.pieces)]
 
     async def close(self) -> None:
         """Wait for what is in flight, then close the descriptor. Does not flush.
@@ -229,11 +230,11 @@ class AsyncFile(BaseFile):
         self._queue.raise_not_begun(code)
         return AlignmentError(self._misalignment([] if data is None else [place_of(data)], offset))
 
-    async def _run_batch(self, op: int, durable: int, pieces: Pieces) -> Batch:
-        batch, outcomes = self._queue.begin_batch(op, durable, pieces)
-        if isinstance(outcomes, int):
+    async def _run_batch(self, op: int, durable: int, pieces: Export) -> Batch:
+        batch, wrong = self._queue.begin_batch(op, durable, pieces)
+        if wrong is not None:
             self._queue.end_batch(batch)
-            raise self._piece_refused(outcomes, pieces)
+            raise self._piece_refused(wrong, pieces)
         tag = next(self._tags)
         lib.fuaio_loop_begin_batch(batch.c[0], tag)
         answer = self._waiting[tag] = self._loop.answer()
@@ -249,7 +250,7 @@ class AsyncFile(BaseFile):
                 if not self._loop.is_closed():
                     self._plan_turn()
             raise
-        done = Batch(self._queue, pieces.length, failed, outcomes)
+        done = Batch(self._queue, pieces, failed)
         check_all_done(done, self._queue.name)
         return done
 

@@ -8,14 +8,15 @@ import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from fuaio.aio._batch import place_of_piece
 from fuaio.aio._core import lib
 from fuaio.aio._errors import AlignmentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
+    from fuaio.aio._pieces import Export
     from fuaio.aio._queue import Queue
     from fuaio.aio._statistics import Statistics
 
@@ -109,9 +110,9 @@ class BaseFile:
         state = "closed" if self._closed else f"direct={self._direct}"
         return f"<fuaio.aio.{type(self).__name__} {self._queue.name} {self._engine} {state}>"
 
-    def _piece_refused(self, number: int, pieces: Pieces) -> ValueError:
+    def _piece_refused(self, number: int, pieces: Export) -> ValueError:
         """Return why request *number* of a batch cannot begin."""
-        offset, address, length = pieces.place(number)
+        offset, address, length = place_of_piece(pieces, number)
         if offset < 0:
             return ValueError(f"request {number}: {NEGATIVE.format(offset)}")
         why = self._misalignment([(address, length)], offset)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from fuaio.aio._buffers import address_of, exported, exported_all, release
+from fuaio.aio._buffers import address_of, exported_all, release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import BatchError
+from fuaio.aio._pieces import export
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,11 +16,19 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from fuaio.aio._core import CData
+    from fuaio.aio._pieces import Export
     from fuaio.aio._queue import Batch
 
     Buffers = Sequence[Buffer] | Buffer
 
-__all__ = ["Durable", "Pieces", "check_all_done", "durable_number", "make_pieces"]
+__all__ = [
+    "Durable",
+    "check_all_done",
+    "durable_number",
+    "make_pieces",
+    "outcomes_of",
+    "place_of_piece",
+]
 
 Durable = Literal["fua", "flush", "auto"] | None
 
@@ -29,10 +38,6 @@ _DURABLE = {
     "auto": lib.FUAIO_AUTO,
     None: lib.FUAIO_PLAIN,
 }
-# Each batch makes these: their names are looked up once.
-_new, _from = ffi.new, ffi.from_buffer
-_PIECES, _PLACES = ffi.typeof("struct fuaio_pieces *"), ffi.typeof("void *[]")
-_OFFSETS, _LENGTHS = ffi.typeof("int64_t[]"), ffi.typeof("size_t[]")
 _NANOSECONDS = frozenset("QL")  # as array and numpy call eight bytes without a sign
 
 
@@ -47,28 +52,25 @@ def durable_number(durable: str | None) -> int:
     return int(_DURABLE[durable])
 
 
-class Pieces(NamedTuple):
-    """What a batch reads or writes, and what has to live as long as the kernel may use it."""
+def place_of_piece(pieces: Export, number: int) -> tuple[int, int, int]:
+    """Return offset, address and length of request *number*, as C takes them."""
+    c = ffi.cast("struct fuaio_pieces *", pieces.pieces_at)
+    offset = int(c.offsets[number])
+    if c.block:
+        return offset, address_of(c.buffers[0]) + number * c.block, int(c.block)
+    return offset, address_of(c.buffers[number]), int(c.lengths[number])
 
-    total: int
-    length: int
-    c: CData
-    held: tuple[CData, ...]
-    kept: tuple[object, ...]
-    latencies: tuple[CData, ...]
 
-    def place(self, number: int) -> tuple[int, int, int]:
-        """Return offset, address and length of request *number*, as C takes them."""
-        c = self.c
-        offset = int(c.offsets[number])
-        if c.block:
-            return offset, address_of(c.buffers[0]) + number * c.block, int(c.block)
-        return offset, address_of(c.buffers[number]), int(c.lengths[number])
+def outcomes_of(pieces: Export) -> list[CData]:
+    """Return how each request ended; they live as long as *pieces*."""
+    outcomes = ffi.cast("struct fuaio_outcome *", pieces.outcomes_at)
+    found: list[CData] = ffi.unpack(outcomes, pieces.count)
+    return found
 
 
 def make_pieces(
     offsets: Sequence[int], buffers: Buffers, *, writable: bool, latencies: Buffer | None = None
-) -> Pieces:
+) -> Export:
     """Export *buffers*, or one buffer cut into as many equal blocks as there are *offsets*.
 
     Raises:
@@ -76,31 +78,27 @@ def make_pieces(
         TypeError: Something is no buffer, or no whole number; or *latencies* cannot take them.
         OverflowError: An offset does not fit 64 bits.
     """
-    # A copy: they are looked at before the first request, so they must not change later.
-    # Of bytes array would take eight for a number.
-    numbers = array("q", [*offsets] if isinstance(offsets, bytes | bytearray) else offsets)
-    if not numbers:
+    if type(offsets) is not array or offsets.typecode != "q":
+        # Of bytes array would take eight for a number.
+        offsets = array("q", [*offsets] if isinstance(offsets, bytes | bytearray) else offsets)
+    if not offsets:
         raise ValueError("an empty batch: pass at least one offset and one buffer")
+    count, is_one = len(offsets), not isinstance(buffers, list | tuple)
     if latencies is not None:
-        _check_latencies(latencies, len(numbers))
-    count, block, lengths = len(numbers), 0, ffi.NULL
-    if isinstance(buffers, list | tuple):
-        held, lengths = _export_each(buffers, count, writable)
-        length = sum(lengths)
-    else:
-        held = (exported(cast("Buffer", buffers), writable=writable),)
-        length = len(held[0])
-        block = length // count
-        if block * count != length or not block:
-            release(held)
-            raise ValueError(f"a buffer of {length} bytes cannot be cut into {count} equal blocks")
-    told: tuple[CData, ...] = ()
-    if latencies is not None:
-        told = (_from("uint64_t[]", latencies, require_writable=True),)
-    at, places = _from(_OFFSETS, numbers), _new(_PLACES, held)
-    made = _new(_PIECES, (count, at, places, lengths, block, *told))
-    # Not held: close releases that, and a thread between two waits still has to end its batch.
-    return Pieces(count, length, made, held, (at, places, lengths), told)
+        _check_latencies(latencies, count)
+    each = [cast("Buffer", buffers)] if is_one else cast("Sequence[Buffer]", buffers)
+    if not is_one and len(each) != count:
+        raise ValueError(f"{count} offsets and {len(each)} buffers: one of each for a request")
+    try:
+        pieces = export(offsets, buffers, writable, latencies)
+    except (BufferError, TypeError, ValueError):
+        release(exported_all(each, writable=writable))  # where one cannot be, this says why
+        raise
+    length = pieces.length
+    if is_one and (length % count or not length):
+        pieces.end()
+        raise ValueError(f"a buffer of {length} bytes cannot be cut into {count} equal blocks")
+    return pieces
 
 
 def _check_latencies(latencies: Buffer, count: int) -> None:
@@ -115,17 +113,7 @@ def _check_latencies(latencies: Buffer, count: int) -> None:
             raise ValueError(f"latencies: {len(view)} places for {count} requests: one for each")
 
 
-def _export_each(
-    buffers: Sequence[Buffer], count: int, writable: bool
-) -> tuple[tuple[CData, ...], CData]:
-    if len(buffers) != count:
-        raise ValueError(f"{count} offsets and {len(buffers)} buffers: one of each for a request")
-    held = exported_all(buffers, writable=writable)
-    return held, _new(_LENGTHS, [*map(len, held)])
-
-
 def check_all_done(batch: Batch, name: str) -> None:
     """Raise `BatchError` if a request of *batch* failed."""
-    failures = batch.failures()
-    if failures:
-        raise BatchError(failures, len(batch.outcomes), name)
+    if batch.failed:
+        raise BatchError(batch.failures(), batch.pieces.count, name)

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
-from fuaio.aio._batch import check_all_done, durable_number, make_pieces
+from fuaio.aio._batch import check_all_done, durable_number, make_pieces, outcomes_of
 from fuaio.aio._buffers import address_of, aligned_buffer, exported_all, place_of
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from fuaio.aio._batch import Buffers, Durable, Pieces
+    from fuaio.aio._batch import Buffers, Durable
+    from fuaio.aio._pieces import Export
     from fuaio.aio._queue import Batch
 
 __all__ = ["File"]
@@ -153,7 +154,8 @@ class File(BaseFile):
         self._queue.check_open()
         number = durable_number(durable)
         pieces = make_pieces(offsets, buffers, writable=False, latencies=latencies)
-        return self._run_batch(WRITE, number, pieces).length
+        self._run_batch(WRITE, number, pieces)
+        return pieces.length
 
     def read_batch(self, offsets: Sequence[int], buffers: Buffers) -> list[int]:
         """Read into each of *buffers* from its offset, as `write_batch` writes.
@@ -164,7 +166,7 @@ class File(BaseFile):
         self._queue.check_open()
         pieces = make_pieces(offsets, buffers, writable=True)
         batch = self._run_batch(READ, lib.FUAIO_PLAIN, pieces)
-        return [outcome.bytes for outcome in batch.outcomes]
+        return [outcome.bytes for outcome in outcomes_of(batch.pieces)]
 
     def flush(self, *, metadata: bool = False) -> None:
         """Make every write that completed before this call durable.
@@ -236,7 +238,7 @@ class File(BaseFile):
             raise AlignmentError(self._misalignment(places, offset))
         return done
 
-    def _run_batch(self, op: int, durable: int, pieces: Pieces) -> Batch:
+    def _run_batch(self, op: int, durable: int, pieces: Export) -> Batch:
         batch = self._queue.run_batch(op, durable, pieces)
         if isinstance(batch, int):
             raise self._piece_refused(batch, pieces)

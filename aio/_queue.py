@@ -20,6 +20,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from fuaio.aio._batch import outcomes_of
 from fuaio.aio._buffers import address_of, exported, release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import pool_refusal
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from fuaio.aio._batch import Pieces
     from fuaio.aio._core import CData
+    from fuaio.aio._pieces import Export
 
 __all__ = ["Batch", "Call", "Queue", "close_left_over"]
 
@@ -57,7 +58,8 @@ class _Kind(NamedTuple):
 _READ = int(lib.FUAIO_READ)
 bind(*(address_of(ffi.addressof(lib, f"fuaio_{name}")) for name in ("request_once", "loop_begin")))
 _REQUEST, _SEVERAL = ffi.typeof("struct fuaio_request **"), ffi.typeof("struct fuaio_batch **")
-_OUTCOMES, _WRONG = ffi.typeof("struct fuaio_outcome[]"), ffi.typeof("uint64_t *")
+_PIECES, _OUTCOMES = ffi.typeof("struct fuaio_pieces *"), ffi.typeof("struct fuaio_outcome *")
+_WRONG = ffi.typeof("uint64_t *")
 _ALONE = _Kind(lib.fuaio_request_abandon, lib.fuaio_request_is_done, lib.fuaio_request_free)
 _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch_free)
 
@@ -65,14 +67,14 @@ _BATCH = _Kind(lib.fuaio_batch_abandon, lib.fuaio_batch_is_done, lib.fuaio_batch
 class Call:
     """A call under way: the place that C keeps it in, and what it uses until it is done."""
 
-    __slots__ = ("address", "c", "held", "kept", "kind", "noted")
+    __slots__ = ("address", "c", "held", "kept", "kind", "pieces")
 
     def __init__(self, place: CData, kind: _Kind) -> None:
         self.c = place
         self.address = 0  # of the place, where `once` is called
         self.kind = kind
         self.held: tuple[CData, ...] = ()  # buffers
-        self.noted: tuple[CData, ...] = ()  # buffers of notes, which C writes until it is freed
+        self.pieces: Export | None = None  # of a batch; C writes to it until that is freed
         self.kept: object = None  # what else
 
 
@@ -80,19 +82,16 @@ class Batch(NamedTuple):
     """How the requests of a batch ended."""
 
     queue: Queue
-    length: int
+    pieces: Export
     failed: int
-    outcomes: CData
 
     def failures(self) -> dict[int, Exception]:
         """Return what each request that failed would have raised, by its number."""
-        if not self.failed:
-            return {}
         return {
             number: self.queue.failure(
                 -outcome.error, int(outcome.bytes), lost=outcome.lost_durability
             )
-            for number, outcome in enumerate(self.outcomes)
+            for number, outcome in enumerate(outcomes_of(self.pieces))
             if outcome.error
         }
 
@@ -240,7 +239,7 @@ class Queue:
         self._calls.add(call)
         return call
 
-    def run_batch(self, op: int, durable: int, pieces: Pieces) -> Batch | int:
+    def run_batch(self, op: int, durable: int, pieces: Export) -> Batch | int:
         """Run the requests of *pieces* and wait until each is done.
 
         As with `run_once`, a signal handler that raises leaves what is in flight to the kernel.
@@ -249,35 +248,33 @@ class Queue:
             How they ended; or, where nothing began, the number of the piece that is not aligned
             or whose offset is negative.
         """
-        batch, outcomes = self.begin_batch(op, durable, pieces)
+        batch, wrong = self.begin_batch(op, durable, pieces)
         try:
-            if isinstance(outcomes, int):
-                return outcomes
+            if wrong is not None:
+                return wrong
             failed = lib.fuaio_batch_run(batch.c[0])
             while failed == -errno.EINTR:  # a slice is over; Python looks at signals between two
                 failed = lib.fuaio_batch_run(batch.c[0])
             if failed < 0:
                 raise self.foreign()
-            return Batch(self, pieces.length, int(failed), outcomes)
+            return Batch(self, pieces, int(failed))
         finally:
             self.end_batch(batch)
 
-    def begin_batch(self, op: int, durable: int, pieces: Pieces) -> tuple[Call, CData | int]:
-        """Return a batch for `end_batch`, not begun; its outcomes, or the piece that is wrong."""
+    def begin_batch(self, op: int, durable: int, pieces: Export) -> tuple[Call, int | None]:
+        """Return a batch for `end_batch`, not begun; and the piece that is wrong, or None."""
         self.check_open()
         if self._abandoned:
             self._sweep()
-        outcomes, wrong = ffi.new(_OUTCOMES, pieces.total), ffi.new(_WRONG)
-        batch = self._begin(_SEVERAL, _BATCH)
+        batch, wrong = self._begin(_SEVERAL, _BATCH), ffi.new(_WRONG)
         try:
-            batch.held, batch.noted = pieces.held, pieces.latencies
-            batch.kept = (outcomes, pieces)
-            error = lib.fuaio_batch_new(
-                batch.c, self._queue, op, durable, pieces.c, outcomes, wrong
-            )
+            batch.pieces = pieces
+            c = ffi.cast(_PIECES, pieces.pieces_at)
+            outcomes = ffi.cast(_OUTCOMES, pieces.outcomes_at)
+            error = lib.fuaio_batch_new(batch.c, self._queue, op, durable, c, outcomes, wrong)
             if error == -errno.ENOMEM:
-                raise MemoryError(f"no memory for a batch of {pieces.total}")
-            return batch, int(wrong[0]) if error else outcomes
+                raise MemoryError(f"no memory for a batch of {pieces.count}")
+            return batch, int(wrong[0]) if error else None
         except BaseException:
             self.end_batch(batch)
             raise
@@ -365,7 +362,8 @@ class Queue:
     def _let_go(self, call: Call) -> None:
         if not call.c[0]:  # it never began, or is freed
             self._end(call)
-            release(call.noted)
+            if call.pieces:
+                call.pieces.end()
         elif call.kind.abandon(call.c[0]):
             self._free(call)
         else:
@@ -388,7 +386,8 @@ class Queue:
         freed, call.c[0] = call.c[0], ffi.NULL
         call.kind.free(freed)
         self._end(call)
-        release(call.noted)
+        if call.pieces:
+            call.pieces.end()
 
     def _end(self, call: Call) -> None:
         """Give back the buffers of a call of which C has nothing any more."""
@@ -399,6 +398,8 @@ class Queue:
             return
         release(call.held)
         call.held, call.kept = (), None
+        if call.pieces:
+            call.pieces.release()
 
     def foreign(self) -> ClosedError:
         """Return what a forked child gets."""

@@ -33,6 +33,7 @@ from needs import need_engine
 
 from fuaio.aio import BatchError, ClosedError, File, _batch, _buffers, _file, _queue, open_file
 from fuaio.aio._core import ffi, lib
+from fuaio.aio._pieces import Export, export
 
 RING_ENGINES = pytest.mark.parametrize("engine", ["io_uring", "linux_aio"], indirect=True)
 Durable = Literal["fua", "flush", "auto"] | None
@@ -272,33 +273,32 @@ def test_a_batch_between_two_waits_does_not_outlive_close(
     monkeypatch: pytest.MonkeyPatch,
     durable: Durable,
 ) -> None:
-    count, made = 2000, list[weakref.ref[Any]]()
+    count, made = 2000, list[int]()
     waited, closed = threading.Event(), threading.Event()
 
-    class Watched(array):  # type: ignore[type-arg]  # its type is not generic at run time
-        """Offsets as C reads them."""
-
-        def __new__(cls, *arguments: Any) -> Watched:  # noqa: ANN401  # those of array
-            self: Watched = super().__new__(cls, *arguments)
-            made.append(weakref.ref(self))
-            return self
+    def noted(*arguments: Any) -> Export:  # noqa: ANN401  # those of export
+        pieces = export(*arguments)
+        made.append(pieces.pieces_at)
+        return pieces
 
     def between_waits() -> None:
         waited.set()
         closed.wait()
 
     file = open_file(make(scratch / "file"), "r+", engine=engine, depth=2)
-    monkeypatch.setattr(_batch, "array", Watched)
+    monkeypatch.setattr(_batch, "export", noted)
     monkeypatch.setattr(_queue, "lib", Waits("fuaio_batch_run", between_waits))
     faults.rule(WRITE, HOLD, times=2)
     with threads() as start:
-        written = start(file.write_batch, [0] * count, bytes(count), durable=durable)
+        written = start(file.write_batch, [7] * count, bytes(count), durable=durable)
         assert waited.wait(60)
         faults.release()
         file.close()
-        assert [offsets() is not None for offsets in made] == [True]
+        c = ffi.cast("struct fuaio_pieces *", made.pop())  # which nothing here keeps
+        offsets = ffi.unpack(c.offsets, count)
         closed.set()
         error = written.exception()
+    assert offsets == [7] * count
     assert isinstance(error, BatchError)
     assert len(error.failures) >= count - 2
     assert {type(one) for one in error.failures.values()} == {ClosedError}
@@ -379,10 +379,11 @@ def test_the_memory_of_a_batch_in_c_does_not_grow_with_its_count(
     with opened(make(scratch / "file"), engine, depth=4) as file:
         for count in (16, 1_000_000):
             pieces = _batch.make_pieces(array("q", bytes(8 * count)), bytes(count), writable=False)
-            outcomes = ffi.new("struct fuaio_outcome[]", count)
+            c = ffi.cast("struct fuaio_pieces *", pieces.pieces_at)
+            outcomes = ffi.cast("struct fuaio_outcome *", pieces.outcomes_at)
             made, wrong = ffi.new("struct fuaio_batch **"), ffi.new("uint64_t *")
             before = heap.used()
-            arguments = (lib.FUAIO_WRITE, lib.FUAIO_PLAIN, pieces.c, outcomes, wrong)
+            arguments = (lib.FUAIO_WRITE, lib.FUAIO_PLAIN, c, outcomes, wrong)
             assert lib.fuaio_batch_new(made, file._queue._queue, *arguments) == 0
             grown.append(heap.used() - before)
             lib.fuaio_batch_free(made[0])

@@ -91,6 +91,7 @@ def test_the_wheel_has_what_is_generated_and_nothing_of_the_tests(wheel: Path) -
         "py.typed",
         "aio/_core.abi3.so",
         "aio/_once.abi3.so",
+        "aio/_pieces.abi3.so",
         "probe/_build.py",
     )
     assert {f"fuaio/{name}" for name in (*generated, "probe/build.json")} <= names

@@ -1,0 +1,76 @@
+"""aio/pieces.c: who asks it wrongly is told so, and nothing stays exported longer than it must."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+import pytest
+from life_files import is_exported
+
+from fuaio.aio._batch import place_of_piece
+from fuaio.aio._pieces import export
+
+pytestmark = pytest.mark.combination
+OFFSETS = array("q", [0, 8, 16])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: export(OFFSETS), "4 arguments are wanted, not 1"),  # type: ignore[call-arg]  # that is the question
+        (lambda: export(3, b"x", False, None), "int"),  # type: ignore[arg-type]  # likewise
+        (lambda: export(OFFSETS, 3, False, None), "int"),  # type: ignore[arg-type]  # likewise
+        (lambda: type(export(OFFSETS, b"", False, None))(), "cannot create"),
+    ],
+)
+def test_a_wrong_call_is_refused(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        call()
+
+
+def test_release_ends_the_exports_of_the_buffers_and_end_all() -> None:
+    buffers = [bytearray(8), bytearray(9), bytearray()]
+    latencies = array("Q", bytes(24))
+    pieces = export(OFFSETS, buffers, True, latencies)
+    assert (pieces.count, pieces.length) == (3, 17)
+    assert all(map(is_exported, buffers))
+    for _ in range(2):
+        pieces.release()
+        assert not any(map(is_exported, buffers))
+        with pytest.raises(BufferError):
+            latencies.append(0)
+    for _ in range(2):
+        pieces.end()
+    latencies.append(0)
+    assert [place_of_piece(pieces, n)[::2] for n in range(3)] == [(0, 8), (8, 9), (16, 0)]
+
+
+def test_what_is_dropped_without_a_word_exports_nothing() -> None:
+    data, latencies = bytearray(24), array("Q", bytes(24))
+    del (pieces := [export(OFFSETS, data, True, latencies)])[:]
+    assert not pieces
+    assert not is_exported(data)
+    latencies.append(0)
+
+
+@pytest.mark.parametrize("wrong", [b"read-only", "no buffer", memoryview(bytes(8))[::2]])
+def test_where_one_cannot_be_exported_none_is(wrong: object) -> None:
+    good = bytearray(8)
+    with pytest.raises((BufferError, TypeError)):
+        export(OFFSETS, [good, wrong, good], True, None)  # type: ignore[list-item]  # that is the question
+    assert not is_exported(good)
+
+
+def test_latencies_that_cannot_be_written_leave_nothing_exported() -> None:
+    good = bytearray(24)
+    with pytest.raises(BufferError):
+        export(OFFSETS, good, True, bytes(24))
+    assert not is_exported(good)
+
+
+def test_one_buffer_is_cut_into_equal_blocks() -> None:
+    pieces = export(OFFSETS, bytes(24), False, None)
+    places = [place_of_piece(pieces, n) for n in range(3)]
+    first = places[0][1]
+    assert places == [(0, first, 8), (8, first + 8, 8), (16, first + 16, 8)]
