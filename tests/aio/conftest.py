@@ -13,6 +13,8 @@ from async_files import Run
 from faults_table import Faults, compile_faults
 from needs import missing, need_engine
 
+from fuaio.aio import _queue
+
 T = TypeVar("T")
 
 
@@ -32,6 +34,12 @@ def faults(faults_library: Path) -> Iterator[Faults]:
     loaded = Faults(faults_library)
     loaded.install()
     yield loaded
+    # What a test that failed leaves in flight ends now or never: no later test may find it.
+    loaded.forget_rules()
+    loaded.release()
+    for queue in [*_queue._live]:
+        if not (queue.is_closed or queue.is_idle):
+            queue.close()
     loaded.remove()
 
 
