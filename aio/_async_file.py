@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from fuaio.aio._base import NEGATIVE, READ, WRITE, BaseFile
 from fuaio.aio._batch import check_all_done, durable_number, make_pieces, outcomes_of
-from fuaio.aio._buffers import aligned_buffer, exported, place_of
+from fuaio.aio._buffers import NOT_EXPORTED, aligned_buffer, exported, place_of
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import AlignmentError, ClosedError
 from fuaio.aio._once import begin
@@ -202,7 +202,7 @@ class AsyncFile(BaseFile):
         is_alone = not (waiting or self._pausing or self._answered_several)
         try:
             done = begin(self._address, op, fua, offset, data, tag, is_alone, self._held)
-        except (BufferError, TypeError, ValueError):
+        except NOT_EXPORTED:
             if data is not None:
                 exported(data, writable=op == READ)  # where it could not be, this says why
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Literal, cast
 
-from fuaio.aio._buffers import address_of, exported_all, release
+from fuaio.aio._buffers import NOT_EXPORTED, address_of, exported_all, release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._errors import BatchError
 from fuaio.aio._pieces import export
@@ -91,7 +91,7 @@ def make_pieces(
         raise ValueError(f"{count} offsets and {len(each)} buffers: one of each for a request")
     try:
         pieces = export(offsets, buffers, writable, latencies)
-    except (BufferError, TypeError, ValueError):
+    except NOT_EXPORTED:
         release(exported_all(each, writable=writable))  # where one cannot be, this says why
         raise
     length = pieces.length

@@ -14,11 +14,19 @@ if TYPE_CHECKING:
 
     from fuaio.aio._core import CData
 
-__all__ = ["address_of", "aligned_buffer", "exported", "exported_all", "place_of", "release"]
+__all__ = [
+    "NOT_EXPORTED",
+    "address_of",
+    "aligned_buffer",
+    "exported",
+    "exported_all",
+    "place_of",
+    "release",
+]
 
 # Of a batch each buffer passes here: looked up once, and called without names.
 _export, _end, _BYTES = ffi.from_buffer, ffi.release, ffi.typeof("char[]")
-_NOT_EXPORTED = (BufferError, ValueError, TypeError)
+NOT_EXPORTED = (BufferError, ValueError, TypeError)
 
 
 def aligned_buffer(length: int) -> mmap.mmap:
@@ -47,7 +55,7 @@ def exported(data: Buffer, *, writable: bool = False) -> CData:
     """
     try:
         memory: CData = _export(_BYTES, data, writable)
-    except _NOT_EXPORTED as error:
+    except NOT_EXPORTED as error:
         raise TypeError(_why_not(data, writable)) from error
     return memory
 
@@ -61,7 +69,7 @@ def exported_all(buffers: Iterable[Buffer], *, writable: bool) -> tuple[CData, .
             # As `exported` does, without a call for each of what may be thousands.
             try:
                 add(_export(_BYTES, buffer, writable))
-            except _NOT_EXPORTED as error:
+            except NOT_EXPORTED as error:
                 raise TypeError(_why_not(buffer, writable)) from error
     except BaseException:
         release(held)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio._batch import outcomes_of
-from fuaio.aio._buffers import address_of, exported, release
+from fuaio.aio._buffers import NOT_EXPORTED, address_of, exported, release
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import pool_refusal
 from fuaio.aio._errors import ClosedError, DurabilityError
@@ -207,9 +207,10 @@ class Queue:
             call.address = address_of(call.c)
         try:
             done = once(self.address, op, fua, offset, data, call.address, call)
-        except BaseException:
+        except BaseException as error:
             self._let_go(call)
-            exported(data, writable=op == _READ)  # where it could not be, this says why
+            if isinstance(error, NOT_EXPORTED):
+                exported(data, writable=op == _READ)  # where it could not be, this says why
             raise
         if done and done < 0:
             return self._go_on(call, done)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    Type = click.ParamType[int]
+else:
+    Type = click.ParamType  # generic since click 8.4
 
 BLOCK_BYTES = 4096
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-class Size(click.ParamType[int]):
+class Size(Type):
     """Whole blocks of 4096 bytes: ``64M``, ``1G``, ``65536``."""
 
     name = "size"

@@ -10,7 +10,6 @@ import sys
 import threading
 import tracemalloc
 import warnings
-import weakref
 from array import array
 from collections.abc import Callable
 from functools import partial
