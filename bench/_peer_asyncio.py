@@ -158,4 +158,6 @@ async def write_all_the_time(task: Task, write: Callable[[int], Awaitable[int]])
 
     await write(next(task.offsets))  # threads start, and what is made at the first use
     task.begin()
-    return sum(await asyncio.gather(*(one_after_the_other() for _ in range(task.depth))))
+    writes = await asyncio.gather(*(one_after_the_other() for _ in range(task.depth)))
+    task.stop()
+    return sum(writes)

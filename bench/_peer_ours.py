@@ -56,4 +56,5 @@ async def _batch_by_batch(task: Task, file: AsyncFile, pool: BufferPool) -> int:
         writes += written // task.length
         if task.work.latencies:
             task.latencies_s.append(perf_counter() - now)
+    task.stop()
     return writes

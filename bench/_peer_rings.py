@@ -35,6 +35,7 @@ def os_pwritev(task: Task) -> int:
         writes += count
         if task.work.latencies:
             task.latencies_s.append(perf_counter() - now)
+    task.stop()
     return writes
 
 
@@ -56,6 +57,7 @@ def uring_api(task: Task) -> int:
                 task.check(completion.res)
                 writes += 1
                 in_flight -= 1
+        task.stop()
     return writes
 
 
@@ -88,6 +90,7 @@ def liburing(task: Task) -> int:
             library.io_uring_cqe_seen(ring, entry)
             writes += 1
             in_flight -= 1
+    task.stop()
     library.io_uring_queue_exit(ring)
     return writes
 
@@ -117,4 +120,5 @@ def libaio(task: Task) -> int:
         events = context.getEvents(left) if left else []
         for _, result, _ in events:
             task.check(result)
+        task.stop()
     return writes + len(events)

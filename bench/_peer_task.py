@@ -36,6 +36,7 @@ class Task:
         self.end = 0.0
         self._begin = 0.0
         self._cpu_s = 0.0
+        self._elapsed_s = 0.0
 
     def open(self, *, durable: bool) -> int:
         """Return a descriptor; with *durable* each write to it is, for who can pass no flag."""
@@ -56,6 +57,11 @@ class Task:
         self._begin = perf_counter()
         self.end = self._begin + self.work.seconds
 
+    def stop(self) -> None:
+        """Take the time once all is written: to close a context can take a part of a round."""
+        self._elapsed_s = perf_counter() - self._begin
+        self._cpu_s = cpu_s(resource.RUSAGE_SELF) - self._cpu_s
+
     def check(self, written: int) -> None:
         """Raise OSError unless *written* is the whole block."""
         if written < 0:
@@ -64,12 +70,11 @@ class Task:
             raise OSError(f"{written} of {self.length} bytes were written")
 
     def answer(self, writes: int) -> Answer:
-        """Return what was done by now."""
-        elapsed_s = perf_counter() - self._begin
+        """Return what was done between `begin` and `stop`."""
         return Answer(
             writes=writes,
-            elapsed_s=elapsed_s,
-            cpu_s=cpu_s(resource.RUSAGE_SELF) - self._cpu_s,
+            elapsed_s=self._elapsed_s,
+            cpu_s=self._cpu_s,
             latencies_s=self.latencies_s,
         )
 
