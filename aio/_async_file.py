@@ -113,7 +113,8 @@ class AsyncFile(BaseFile):
 
         If it is cancelled no more is begun; what was may still happen.
         """
-        await self._first()
+        if self._loop.first is not None:
+            await self._first()
         number = durable_number(durable)
         pieces = make_pieces(offsets, buffers, writable=False, latencies=latencies)
         await self._run_batch(WRITE, number, pieces)
@@ -121,10 +122,11 @@ class AsyncFile(BaseFile):
 
     async def read_batch(self, offsets: Sequence[int], buffers: Buffers) -> list[int]:
         """Read into each of *buffers* from its offset, as `File.read_batch`."""
-        await self._first()
+        if self._loop.first is not None:
+            await self._first()
         pieces = make_pieces(offsets, buffers, writable=True)
-        batch = await self._run_batch(READ, lib.FUAIO_PLAIN, pieces)
-        return [outcome.bytes for outcome in outcomes_of(batch.pieces)]
+        await self._run_batch(READ, lib.FUAIO_PLAIN, pieces)
+        return [outcome.bytes for outcome in outcomes_of(pieces)]
 
     async def close(self) -> None:
         """Wait for what is in flight, then close the descriptor. Does not flush.
@@ -230,7 +232,9 @@ class AsyncFile(BaseFile):
         self._queue.raise_not_begun(code)
         return AlignmentError(self._misalignment([] if data is None else [place_of(data)], offset))
 
-    async def _run_batch(self, op: int, durable: int, pieces: Export) -> Batch:
+    async def _run_batch(self, op: int, durable: int, pieces: Export) -> None:
+        if self._closed or not self._loop.is_here():
+            self._refuse()
         batch, wrong = self._queue.begin_batch(op, durable, pieces)
         if wrong is not None:
             self._queue.end_batch(batch)
@@ -250,9 +254,7 @@ class AsyncFile(BaseFile):
                 if not self._loop.is_closed():
                     self._plan_turn()
             raise
-        done = Batch(self._queue, pieces, failed)
-        check_all_done(done, self._queue.name)
-        return done
+        check_all_done(Batch(self._queue, pieces, failed), self._queue.name)
 
     def _refuse(self) -> NoReturn:
         self._check_place()
