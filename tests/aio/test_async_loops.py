@@ -194,6 +194,52 @@ def test_ctrl_c_while_answers_are_told_loses_none_of_them(
         runner.run(end(file, writes))
 
 
+class InterruptedInside(Interrupted):
+    """What a batch used was let go, and it is about to be forgotten."""
+
+    def __delitem__(self, tag: int) -> None:
+        self.count()
+        super().__delitem__(tag)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_ctrl_c_while_a_batch_is_told_ends_it_once(
+    scratch: Path, ring_engine: str, faults: Faults, is_cancelled: bool
+) -> None:
+    data = bytearray(4 * BLOCK)
+
+    async def begin() -> tuple[AsyncFile, asyncio.Task[int]]:
+        file = await open_async(make(scratch / "file"), "r+", engine=ring_engine)
+        faults.rule(WRITE, HOLD, times=4)
+        offsets = [n * BLOCK for n in range(4)]
+        write = asyncio.ensure_future(file.write_batch(offsets, data))
+        await until(lambda: faults.are_held(4))
+        return file, write
+
+    async def end(file: AsyncFile, write: asyncio.Task[int]) -> None:
+        if is_cancelled:
+            write.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await write
+        else:
+            assert await write == 4 * BLOCK
+        await turns()
+        assert not is_exported(data)
+        assert (file._batches, file._waiting) == ({}, {})
+        await file.close()
+
+    with asyncio.Runner() as runner:
+        file, write = runner.run(begin())
+        file._batches = table = InterruptedInside(file._batches, 0)
+        let_go(file, faults)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(asyncio.sleep(20))
+        assert table.left == -1
+        if is_cancelled:
+            write.cancel()
+        runner.run(end(file, write))
+
+
 def test_ctrl_c_cancels_the_main_task_and_closes_its_file(
     scratch: Path, engine: str, faults: Faults
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import warnings
 from pathlib import Path
 
@@ -10,10 +11,16 @@ import pytest
 from async_files import in_child
 from core_files import BLOCK, make
 from faults_table import Faults
-from life_files import LeftBySignalError, descriptors, is_exported, leave_held_write
+from life_files import (
+    Interrupted,
+    LeftBySignalError,
+    descriptors,
+    is_exported,
+    leave_held_write,
+)
 from needs import need_engine
 
-from fuaio.aio import BufferPool, ClosedError, _queue, open_file
+from fuaio.aio import BatchError, BufferPool, ClosedError, _queue, open_file
 
 
 @pytest.fixture
@@ -44,6 +51,39 @@ def test_a_file_that_is_dropped_after_a_signal_ended_its_close_keeps_what_the_ke
     while _queue._left_over:
         _queue.close_left_over()
     assert not is_exported(data)
+
+
+def test_a_signal_when_c_has_closed_leaves_a_number_that_nobody_closes_again(
+    scratch: Path, engine: str, data: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python has not noted yet that the descriptor is closed; by then its number is another's."""
+    file = open_file(make(scratch / "file"), "r+", engine=engine)
+    number = file.fileno()
+    with monkeypatch.context() as patched:
+        patched.setattr(_queue, "lib", Interrupted("fuaio_queue_close"))
+        with pytest.raises(LeftBySignalError):
+            file.close()
+    other = os.open(scratch / "other", os.O_CREAT | os.O_RDWR)
+    if other != number:
+        os.dup2(other, number, inheritable=False)
+        os.close(other)
+
+    def child() -> None:
+        file.close()
+        os.fstat(number)
+
+    try:
+        with pytest.raises(ClosedError):
+            file.pwrite(data, 0, fua=True)
+        with pytest.raises(BatchError, match="closed meanwhile"):
+            file.write_batch([0], [data])
+        assert not is_exported(data)
+        assert in_child(child) == 0
+        file.close()
+        os.fstat(number)
+        assert os.pread(number, 1, 0) == b""
+    finally:
+        os.close(number)
 
 
 def test_the_end_of_the_interpreter_keeps_every_queue_that_it_did_not_come_to_close(

@@ -98,3 +98,21 @@ class Waits:
             return result
 
         return call
+
+
+class Interrupted:
+    """Stands for `fuaio.aio._queue.lib`: a signal handler raises when *function* has returned."""
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 # what cffi's lib gives
+        function = getattr(lib, name)
+        if name != self._function:
+            return function
+
+        def call(*arguments: object) -> None:
+            function(*arguments)
+            raise LeftBySignalError
+
+        return call
