@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fuaio.aio._batch import place_of_piece
 from fuaio.aio._core import lib
@@ -104,6 +104,10 @@ class BaseFile:
     def fileno(self) -> int:
         """Return the descriptor, which stays this object's to close."""
         return self._queue.fd
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: neither copy nor pickle can give anybody else what is in flight."""
+        raise TypeError(f"cannot copy or pickle {self!r}: open {self._queue.name} again")
 
     def __repr__(self) -> str:
         """Name, engine and state."""

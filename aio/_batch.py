@@ -83,18 +83,16 @@ def make_pieces(
         offsets = array("q", [*offsets] if isinstance(offsets, bytes | bytearray) else offsets)
     if not offsets:
         raise ValueError("an empty batch: pass at least one offset and one buffer")
-    count, is_one = len(offsets), not isinstance(buffers, list | tuple)
+    is_one = not isinstance(buffers, list | tuple)
     if latencies is not None:
-        _check_latencies(latencies, count)
-    each = [cast("Buffer", buffers)] if is_one else cast("Sequence[Buffer]", buffers)
-    if not is_one and len(each) != count:
-        raise ValueError(f"{count} offsets and {len(each)} buffers: one of each for a request")
+        _check_latencies(latencies, len(offsets))
     try:
         pieces = export(offsets, buffers, writable, latencies)
     except NOT_EXPORTED:
+        each = [cast("Buffer", buffers)] if is_one else cast("Sequence[Buffer]", buffers)
         release(exported_all(each, writable=writable))  # where one cannot be, this says why
         raise
-    length = pieces.length
+    length, count = pieces.length, pieces.count
     if is_one and (length % count or not length):
         pieces.end()
         raise ValueError(f"a buffer of {length} bytes cannot be cut into {count} equal blocks")

@@ -44,6 +44,8 @@ class ClosedError(ValueError):
 class DurabilityError(OSError):
     """A flush failed, now or earlier on this file, so a promise of durability cannot be kept.
 
+    Or a durable write did that goes through the page cache, which is told of errors likewise.
+
     ``errno`` is that of the first failure. What is on the medium is unknown. The page cache
     reports such an error once, so that a later flush would succeed and prove nothing: the
     file refuses flushes and emulated FUA writes until it is opened again.

@@ -9,11 +9,11 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from fuaio.aio._buffers import exported
 from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import ENGINES, Refusal, is_native, new_queue
 from fuaio.aio._errors import EngineUnavailableError
 from fuaio.aio._file import File
+from fuaio.aio._pool import exported_pool
 from fuaio.aio._queue import Queue, close_left_over
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def open_file(
     flags = check_arguments(mode, engine, depth)
     close_left_over()
     made = None
-    memory = None if pool is None else exported(pool.mapping)
+    memory = exported_pool(pool)
     opened = open_any(path, flags, direct)
     try:
         facts = ask(opened)
@@ -121,7 +121,7 @@ def undo(opened: Opened) -> None:
 
 
 def check_arguments(mode: str, engine: str, depth: int) -> int:
-    plain = mode.replace("b", "", 1)
+    plain = str(mode).replace("b", "", 1)
     if plain not in _MODES:
         append = (
             "; appending ignores offsets on Linux: write at File.size instead"
@@ -131,8 +131,10 @@ def check_arguments(mode: str, engine: str, depth: int) -> int:
         raise ValueError(f"mode {mode!r} is not one of {', '.join(_MODES)}{append}")
     if engine not in (*ENGINES, "auto"):
         raise ValueError(f"engine {engine!r} is not one of auto, {', '.join(ENGINES)}")
-    if not 1 <= depth <= _DEPTH_MOST:
-        raise ValueError(f"depth {depth} is not from 1 to {_DEPTH_MOST} requests in flight")
+    if not isinstance(depth, int) or not 1 <= depth <= _DEPTH_MOST:
+        raise ValueError(
+            f"depth {depth!r} is not a number from 1 to {_DEPTH_MOST} requests in flight"
+        )
     return _MODES[plain]
 
 

@@ -12,9 +12,9 @@ import os
 from typing import TYPE_CHECKING
 
 from fuaio.aio._async_file import AsyncFile, close_dropped
-from fuaio.aio._buffers import exported
 from fuaio.aio._loops import running_loop
 from fuaio.aio._open import ask, begin, check_arguments, open_any, queue_for, undo
+from fuaio.aio._pool import exported_pool
 from fuaio.aio._queue import Queue, close_left_over
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ async def _open(
     loop = running_loop()
     close_left_over()
     close_dropped()
-    memory = None if pool is None else exported(pool.mapping)
+    memory = exported_pool(pool)
     opened = await loop.in_thread(lambda: open_any(path, flags, direct), undo)
     made, event_fd = None, -1
     try:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING
 
-from fuaio.aio._buffers import aligned_buffer
+from fuaio.aio._buffers import aligned_buffer, exported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BufferPool"]
+    from fuaio.aio._core import CData
+
+__all__ = ["BufferPool", "exported_pool"]
 
 _MADV_WIPEONFORK = 18  # Linux uapi/asm-generic/mman-common.h, since 4.14
 
@@ -100,3 +102,16 @@ class BufferPool:
     def __repr__(self) -> str:
         """How many, of how many bytes."""
         return f"BufferPool({len(self)}, {self._length})"
+
+
+def exported_pool(pool: BufferPool | None) -> CData | None:
+    """Export the memory of *pool*, where there is one.
+
+    Raises:
+        TypeError: It is no pool.
+    """
+    if pool is None:
+        return None
+    if not isinstance(pool, BufferPool):
+        raise TypeError(f"pool is a {type(pool).__name__}; pass a BufferPool, or leave it out")
+    return exported(pool.mapping)

@@ -352,7 +352,12 @@ class Queue:
                 f"{self.name}: the file {'is closed' if self._fd < 0 else 'was closed meanwhile'}"
             )
         if lost:
-            failed = DurabilityError(code, f"a flush failed: {os.strerror(code)}", self.name)
+            failed = DurabilityError(
+                code,
+                f"{os.strerror(code)}: a flush or a durable write failed, now or before, so this "
+                "file promises nothing any more; write again what matters to one opened anew",
+                self.name,
+            )
             failed.bytes_written = written
             return failed
         refused = OSError(code, os.strerror(code), self.name)

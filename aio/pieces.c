@@ -112,21 +112,38 @@ static PyObject *end(PyObject *self, PyObject *unused)
 /* `several`: a list or tuple; else it is one buffer, which is cut into as many pieces as there are offsets. */
 static bool fill(struct export *it, PyObject *offsets, PyObject *several, PyObject *buffers, bool writable)
 {
-	Py_ssize_t count = several ? PySequence_Size(several) : 1;
+	Py_ssize_t count = several ? PyTuple_Size(several) : 1;
 
 	if (count < 0 || !copy_offsets(it, offsets, (size_t)count))
 		return false;
 	if (!several)
 		return add(it, buffers, writable);
+	/* Of what was copied: another thread may have changed the rest by now, and a list may lie. */
+	if (it->count != count) {
+		PyErr_Format(PyExc_ValueError, "%zd offsets and %zd buffers: one of each for a request", it->count,
+			     count);
+		return false;
+	}
 	for (Py_ssize_t i = 0; i < count; i++) {
-		PyObject *buffer = PySequence_GetItem(several, i);
-		bool added = buffer && add(it, buffer, writable);
+		PyObject *buffer = PyTuple_GetItem(several, i);
 
-		Py_XDECREF(buffer);
-		if (!added)
+		if (!buffer || !add(it, buffer, writable))
 			return false;
 	}
 	return true;
+}
+
+static bool add_latencies(struct export *it, PyObject *latencies)
+{
+	if (latencies == Py_None)
+		return true;
+	if (PyObject_GetBuffer(latencies, &it->latencies, PyBUF_WRITABLE) < 0)
+		return false;
+	if (it->latencies.len == it->count * (Py_ssize_t)sizeof(uint64_t))
+		return true;
+	PyErr_Format(PyExc_ValueError, "latencies: %zd bytes for %zd requests: eight for each", it->latencies.len,
+		     it->count);
+	return false;
 }
 
 static PyObject *export(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -149,8 +166,7 @@ static PyObject *export(PyObject *module, PyObject *const *args, Py_ssize_t coun
 	if (PyList_Check(args[BUFFERS]) || PyTuple_Check(args[BUFFERS]))
 		several = PySequence_Tuple(args[BUFFERS]); /* that nobody changes meanwhile */
 	if ((!several && PyErr_Occurred()) || !fill(it, args[OFFSETS], several, args[BUFFERS], writable) ||
-	    (args[LATENCIES] != Py_None &&
-	     PyObject_GetBuffer(args[LATENCIES], &it->latencies, PyBUF_WRITABLE) < 0)) {
+	    !add_latencies(it, args[LATENCIES])) {
 		Py_XDECREF(several);
 		Py_DECREF(it);
 		return NULL;

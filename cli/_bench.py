@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import sys
@@ -39,6 +40,12 @@ from fuaio.probe import ENGINES
 ROWS = {"qemu": QEMU, "depths": DEPTHS, "all": tuple(dict.fromkeys((*QEMU, *DEPTHS)))}
 
 
+def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # which is in every range
+        raise click.BadParameter("nan is no number of seconds", ctx, param)
+    return value
+
+
 @click.command()
 @click.argument("path")
 @click.option(
@@ -60,7 +67,13 @@ ROWS = {"qemu": QEMU, "depths": DEPTHS, "all": tuple(dict.fromkeys((*QEMU, *DEPT
     type=click.Choice(tuple(ROWS)),
     help="The three rows of QEMU's table, depths 1 to 128, or (without this option) both.",
 )
-@click.option("--depth", type=click.IntRange(1, 4096), help="Writes in flight, in place of --rows.")
+@click.option(
+    "--depth",
+    "depths",
+    type=click.IntRange(1, 4096),
+    multiple=True,
+    help="Writes in flight, in place of --rows; may be given several times.",
+)
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes at once, with --depth.")
 @click.option(
     "--against",
@@ -73,6 +86,7 @@ ROWS = {"qemu": QEMU, "depths": DEPTHS, "all": tuple(dict.fromkeys((*QEMU, *DEPT
 @click.option(
     "--seconds",
     type=click.FloatRange(0.001, 3600),
+    callback=_number,
     default=0.2,
     show_default=True,
     help="How long each measures in a round.",
@@ -109,7 +123,7 @@ def command(
     engines: tuple[str, ...],
     ways: tuple[str, ...],
     rows: str | None,
-    depth: int | None,
+    depths: tuple[int, ...],
     jobs: int | None,
     against: str | None,
     rounds: int,
@@ -127,11 +141,12 @@ def command(
     PATH is a folder, in which a scratch file is made that has no name, or with --destroy-data a
     block device that nothing uses. An existing file is refused.
 
-    Compare figures of one run alone. With --output all samples are kept.
+    Compare figures of one run alone. With --output all samples are kept. Exits 1 where nothing
+    could be measured.
     """
-    chosen_rows = _rows(rows, depth, jobs)
+    chosen_rows = _rows(rows, depths, jobs)
     names = engines or available().engines[:1]
-    chosen_ways = [Way(way) for way in ways] or ([Way.FUA] if against else list(Way))
+    chosen_ways = [Way(way) for way in dict.fromkeys(ways)] or ([Way.FUA] if against else list(Way))
     ours = [Ours(engine, way) for engine in dict.fromkeys(names) for way in chosen_ways]
     plan = Plan(
         contestants=[*ours, *_others(against)],
@@ -142,6 +157,8 @@ def command(
     )
     for name in filter(None, (picture, output)):
         _require_writable(name)
+    if picture is not None and output is not None and _are_one(picture, output):
+        raise click.UsageError(f"--plot and --output name the same file, {output}")
     if cpu is not None:
         _run_on(cpu)
     try:
@@ -154,14 +171,16 @@ def command(
     encoded = msgspec.json.format(msgspec.json.encode(run), indent=1).decode() + "\n"
     tell(render(run) if format_ == "text" else encoded)
     _keep(run, encoded, output, picture)
-    return 0
+    return 0 if any(result.samples for result in run.results) else 1
 
 
-def _rows(rows: str | None, depth: int | None, jobs: int | None) -> tuple[tuple[int, int], ...]:
-    if rows is not None and (depth or jobs):
+def _rows(
+    rows: str | None, depths: tuple[int, ...], jobs: int | None
+) -> tuple[tuple[int, int], ...]:
+    if rows is not None and (depths or jobs):
         raise click.UsageError("--rows names depths and jobs already; say it or --depth and --jobs")
-    if depth or jobs:
-        return ((depth or 1, jobs or 1),)
+    if depths or jobs:
+        return tuple((depth, jobs or 1) for depth in dict.fromkeys(depths or (1,)))
     return ROWS[rows or "all"]
 
 
@@ -184,6 +203,10 @@ def _require_writable(name: str) -> None:
         raise click.ClickException(f"{name} is there already and would be lost; name a new file")
     if not os.access(folder, os.W_OK):
         raise click.ClickException(f"{name}: cannot be written; name a file in a folder that can")
+
+
+def _are_one(first: str, second: str) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _run_on(cpu: int) -> None:

@@ -6,6 +6,7 @@ as far as fuaio can know, still read and write the buffer.
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import gc
 import os
@@ -530,9 +531,12 @@ def test_a_child_that_is_started_anew_changes_nothing(play: Play) -> None:
     ]
 
 
-def test_a_file_is_not_pickled_for_another_process(scratch: Path, engine: str) -> None:
-    with (
-        open_file(make(scratch / "file"), engine=engine) as file,
-        pytest.raises(TypeError, match="pickle"),
-    ):
-        pickle.dumps(file)
+@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_file_is_neither_copied_nor_pickled(
+    scratch: Path, engine: str, take: Callable[[object], object]
+) -> None:
+    with open_file(make(scratch / "file"), "r+", engine=engine) as file:
+        with pytest.raises(TypeError, match=r"cannot copy or pickle .* open .* again"):
+            take(file)
+        gc.collect()
+        assert file.pwrite(b"x", 0) == 1

@@ -134,9 +134,18 @@ def test_a_mode_that_is_not_ours_is_refused_with_those_that_are(scratch: Path, m
 
 
 @pytest.mark.parametrize("mode", ["w+", "x+"])
-@pytest.mark.parametrize("options", [{"engine": "aio"}, {"depth": 0}, {"depth": 32768}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"engine": "aio"},
+        {"depth": 0},
+        {"depth": 32768},
+        {"depth": "4"},
+        {"depth": 1.5},
+    ],
+)
 def test_a_wrong_argument_leaves_nothing_created(
-    scratch: Path, mode: str, options: dict[str, int | str]
+    scratch: Path, mode: str, options: dict[str, int | str | float]
 ) -> None:
     with pytest.raises(ValueError, match=str(next(iter(options.values())))):
         open_file(scratch / "file", mode, **options)  # type: ignore[arg-type] # a mix of types

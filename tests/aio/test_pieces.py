@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from core_files import make
 from life_files import is_exported
 
+from fuaio.aio import open_file
 from fuaio.aio._batch import place_of_piece
 from fuaio.aio._pieces import export
 
@@ -74,3 +80,50 @@ def test_one_buffer_is_cut_into_equal_blocks() -> None:
     places = [place_of_piece(pieces, n) for n in range(3)]
     first = places[0][1]
     assert places == [(0, first, 8), (8, first + 8, 8), (16, first + 16, 8)]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_what_is_counted_is_what_was_taken_and_not_what_a_list_says(kind: type) -> None:
+    class Lies(kind):  # type: ignore[misc]  # one of two
+        def __iter__(self) -> Iterator[bytearray]:
+            return iter([good])
+
+    good = bytearray(8)
+    with pytest.raises(ValueError, match="3 offsets and 1 buffers"):
+        export(OFFSETS, Lies([bytes(8)] * 3), False, None)
+    with pytest.raises(ValueError, match="2 offsets and 3 buffers"):
+        export(OFFSETS[:2], [good] * 3, True, None)
+    assert not is_exported(good)
+
+
+def test_latencies_of_another_count_are_refused() -> None:
+    good, latencies = bytearray(24), array("Q", bytes(16))
+    with pytest.raises(ValueError, match="16 bytes for 3 requests"):
+        export(OFFSETS, good, True, latencies)
+    latencies.append(0)
+    assert not is_exported(good)
+
+
+def test_offsets_that_another_thread_resizes_are_refused_or_written_whole(scratch: Path) -> None:
+    """Between two looks at how many there are, they must not become more than the buffers."""
+    offsets, is_over = array("q", range(300)), threading.Event()
+
+    def resize() -> None:
+        while not is_over.is_set():
+            with suppress(BufferError):
+                offsets.append(1)
+                offsets.pop()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    resizer = threading.Thread(target=resize)
+    resizer.start()
+    try:
+        with open_file(make(scratch / "file"), "r+", engine="threads") as file:
+            for _ in range(200):
+                with suppress(ValueError):
+                    assert file.write_batch(offsets, [b"x"] * 300, durable=None) == 300
+    finally:
+        is_over.set()
+        resizer.join()
+        sys.setswitchinterval(before)

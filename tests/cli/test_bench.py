@@ -115,6 +115,13 @@ def test_a_plot_is_drawn_beside_the_table(fuaio: Fuaio, scratch: Path, tmp_path:
     assert picture.read_text().startswith("<?xml")
 
 
+def test_several_depths_are_measured_by_one_run(fuaio: Fuaio, scratch: Path) -> None:
+    arguments = ("--depth", "2", "--depth", "1", "--depth", "2", "--way", "none", "--way", "none")
+    done = fuaio("bench", str(scratch), *SHORT, *arguments, "--format", "json")
+    run = msgspec.json.decode(done.stdout, type=Run)
+    assert [(result.depth, result.jobs) for result in run.results] == [(2, 1), (1, 1)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -127,6 +134,8 @@ def test_a_plot_is_drawn_beside_the_table(fuaio: Fuaio, scratch: Path, tmp_path:
         (("--plot", "/dev/null"), b"is there already and would be lost"),
         (("--destroy-data",), b"goes with a block device"),
         (("--seconds", "0"), b"not in the range"),
+        (("--seconds", "nan"), b"nan is no number of seconds"),
+        (("--output", "./no.svg", "--plot", "no.svg"), b"name the same file"),
         (("--size", "1"), b"multiple of 4096"),
         (("--way", "hope"), b"'hope' is not one of"),
     ],
