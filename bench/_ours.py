@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fuaio.bench._work import Answer, Work
+from fuaio.bench._work import Answer, Work, decode_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Ours:
         Raises:
             ValueError: It is no answer.
         """
-        return msgspec.json.decode(output, type=Answer)
+        return decode_answer(self.name, output)
 
 
 def name_of(engine: str, way: Way) -> str:

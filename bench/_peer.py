@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from fuaio.bench._work import Answer, Work
+from fuaio.bench._work import Answer, Work, decode_answer
 
 __all__ = ["Order", "Peer", "cpu_s", "is_block_device", "wait_for_release"]
 
@@ -43,10 +43,7 @@ class Peer:
         Raises:
             ValueError: There is none.
         """
-        try:
-            return msgspec.json.decode(output, type=Answer)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{self.name} printed no answer ({error}): {output[:200]!r}") from None
+        return decode_answer(self.name, output)
 
     def _command(self, module: str, work: Work, job: int, program: str = "") -> list[str]:
         order = Order(peer=self.name, work=work, job=job, program=program)

@@ -24,7 +24,7 @@ from core_files import (
     threads,
     wait_promised,
 )
-from faults_table import ANSWER, FAIL, FLUSH, HOLD, SUBMIT, WRITE, Faults, Seen
+from faults_table import ANSWER, FAIL, FLUSH, HOLD, SLOW, SUBMIT, WRITE, Faults, Seen
 from life_files import Waits
 
 from fuaio.aio import BatchError, DurabilityError, File, Fua, _queue, open_file
@@ -405,6 +405,8 @@ def test_a_write_of_another_thread_has_its_turn_between_those_of_a_batch(
     count, waits = 200, threading.Event()
     with opened(make(scratch / "file"), "threads", depth=1) as file, threads() as start:
         faults.rule(WRITE, HOLD)
+        # Long enough for a thread that is between two waits to be asleep again.
+        faults.rule(WRITE, SLOW, 1, nth=2, times=count)
         written = start(file.write_batch, range(count), bytes(count), durable=None)
         faults.wait_held()
         monkeypatch.setattr(_queue, "lib", Waits("fuaio_request_run", waits.set))

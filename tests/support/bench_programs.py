@@ -11,6 +11,7 @@ import msgspec
 
 from fuaio.bench import Answer, Machine, Result, Run, Sample, Work
 from fuaio.bench._statistics import summarize
+from fuaio.bench._work import decode_answer
 
 WORK = Work(path="", region_bytes=1 << 20, seconds=0.01)
 ANSWER = Answer(writes=100, elapsed_s=0.5, cpu_s=0.25, latencies_s=[0.001, 0.002])
@@ -45,7 +46,7 @@ class Program:
 
     def answer(self, output: str, work: Work) -> Answer:
         """Return what the program printed."""
-        return msgspec.json.decode(output, type=Answer)
+        return decode_answer(self.name, output)
 
 
 class ReleasedProgram(Program):
