@@ -153,7 +153,7 @@ class AsyncFile(BaseFile):
     async def _drain(self) -> None:
         queue = self._queue
         while not queue.is_closed and not self._is_idle():
-            self._plan_turn()
+            self._plan_turn()  # what was planned may never come: Ctrl-C
             self._closers.append(idle := self._loop.answer())
             await idle
         if not queue.is_closed:
@@ -201,7 +201,10 @@ class AsyncFile(BaseFile):
             await self._first()
         if self._closed or not loop.is_here():
             self._refuse()
-        is_alone = not (waiting or self._pausing or self._answered_several)
+        # Of a turn that is planned though nobody waits Ctrl-C may have taken the callback.
+        is_alone = not waiting and (
+            self._is_turn_planned or not (self._pausing or self._answered_several)
+        )
         try:
             done = begin(self._address, op, fua, offset, data, tag, is_alone, self._held)
         except NOT_EXPORTED:
@@ -222,7 +225,7 @@ class AsyncFile(BaseFile):
         if done not in _PENDING:
             raise self._why_not_begun(done, data, offset)
         answer = waiting[tag] = loop.answer()
-        if not self._is_turn_planned and (not is_alone or done == -errno.EALREADY):
+        if done == -errno.EALREADY or not (is_alone or self._is_turn_planned):
             self._plan_turn()
         return await answer
 
@@ -234,6 +237,8 @@ class AsyncFile(BaseFile):
 
     async def _run_batch(self, op: int, durable: int, pieces: Export) -> None:
         if self._closed or not self._loop.is_here():
+            pieces.release()
+            pieces.release_latencies()
             self._refuse()
         batch, wrong = self._queue.begin_batch(op, durable, pieces)
         if wrong is not None:
@@ -251,7 +256,7 @@ class AsyncFile(BaseFile):
         except BaseException:
             if tag in self._batches and batch.c[0]:  # else Ctrl-C came while it was told
                 lib.fuaio_batch_abandon(batch.c[0])
-                if not self._loop.is_closed():
+                if not (self._loop.is_closed() or self._is_turn_planned):
                     self._plan_turn()
             raise
         check_all_done(Batch(self._queue, pieces, failed), self._queue.name)
@@ -274,9 +279,8 @@ class AsyncFile(BaseFile):
         return not self._waiting and not self._batches and self._queue.is_idle
 
     def _plan_turn(self) -> None:
-        if not self._is_turn_planned:
-            self._loop.call_soon(_planned, self._weak)
-            self._is_turn_planned = True
+        self._loop.call_soon(_planned, self._weak)
+        self._is_turn_planned = True
 
     def _turn(self, readable: bool = False) -> None:
         """Submit and reap what can be without waiting; tell those who wait."""
@@ -284,13 +288,14 @@ class AsyncFile(BaseFile):
             return
         told = self._told
         try:
-            if told.next == told.count:  # else Ctrl-C came between
-                lib.fuaio_loop_turn(self._queue.c, told, readable)
+            if told.next < told.count:  # Ctrl-C came between
+                self._tell_all(told)
+            lib.fuaio_loop_turn(self._queue.c, told, readable)
             self._tell_all(told)
             if told.count:
                 self._answered_several = told.count > 1
         finally:
-            if told.more or told.next < told.count:
+            if not self._is_turn_planned and (told.more or told.next < told.count):
                 self._plan_turn()
         if self._closers and self._is_idle():
             for closer in self._closers:

@@ -94,7 +94,8 @@ def make_pieces(
         raise
     length, count = pieces.length, pieces.count
     if is_one and (length % count or not length):
-        pieces.end()
+        pieces.release()
+        pieces.release_latencies()
         raise ValueError(f"a buffer of {length} bytes cannot be cut into {count} equal blocks")
     return pieces
 

@@ -24,10 +24,10 @@ class Export:
         """Address of a struct fuaio_outcome for each request, likewise."""
 
     def release(self) -> None:
-        """End the exports of the buffers. All else stays as it is."""
+        """End the exports of the buffers; by one thread. All else stays as it is."""
 
-    def end(self) -> None:
-        """Do so, and end that of the latencies."""
+    def release_latencies(self) -> None:
+        """End that of the latencies."""
 
 def export(
     offsets: array[int],

@@ -264,12 +264,12 @@ class Queue:
 
     def begin_batch(self, op: int, durable: int, pieces: Export) -> tuple[Call, int | None]:
         """Return a batch for `end_batch`, not begun; and the piece that is wrong, or None."""
-        self.check_open()
-        if self._abandoned:
-            self._sweep()
         batch, wrong = self._begin(_SEVERAL, _BATCH), ffi.new(_WRONG)
         try:
             batch.pieces = pieces
+            self.check_open()
+            if self._abandoned:
+                self._sweep()
             c = ffi.cast(_PIECES, pieces.pieces_at)
             outcomes = ffi.cast(_OUTCOMES, pieces.outcomes_at)
             error = lib.fuaio_batch_new(batch.c, self._queue, op, durable, c, outcomes, wrong)
@@ -369,7 +369,7 @@ class Queue:
         if not call.c[0]:  # it never began, or is freed
             self._end(call)
             if call.pieces:
-                call.pieces.end()
+                call.pieces.release_latencies()
         elif call.kind.abandon(call.c[0]):
             self._free(call)
         else:
@@ -393,7 +393,7 @@ class Queue:
         call.kind.free(freed)
         self._end(call)
         if call.pieces:
-            call.pieces.end()
+            call.pieces.release_latencies()
 
     def _end(self, call: Call) -> None:
         """Give back the buffers of a call of which C has nothing any more."""

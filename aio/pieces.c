@@ -1,4 +1,5 @@
 /* fuaio.aio._pieces: the buffers of a batch, exported, and all else that C reads and writes for it.
+ * The collector of garbage does not see it: what the kernel may use is no garbage.
  *
  * By cffi each buffer becomes an object and each array another one, which takes as long as a
  * third of the writes of a small batch. Here all of it is one object, and one piece of memory. */
@@ -101,11 +102,15 @@ static PyObject *release(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
-static PyObject *end(PyObject *self, PyObject *unused)
+static PyObject *release_latencies(PyObject *self, PyObject *unused)
 {
+	struct export *it = (struct export *)self;
+	Py_buffer released = it->latencies;
+
 	(void)unused;
-	release_data((struct export *)self);
-	PyBuffer_Release(&((struct export *)self)->latencies);
+	/* First, since what is released may run Python, which may come here again. */
+	memset(&it->latencies, 0, sizeof(it->latencies));
+	PyBuffer_Release(&released); /* nothing, where there are none */
 	Py_RETURN_NONE;
 }
 
@@ -190,7 +195,7 @@ static PyMemberDef members[] = {
 
 static PyMethodDef methods_of_export[] = {
 	{ "release", release, METH_NOARGS, "End the exports of the buffers." },
-	{ "end", end, METH_NOARGS, "Do so, and end that of the latencies." },
+	{ "release_latencies", release_latencies, METH_NOARGS, "End that of the latencies." },
 	{ 0 },
 };
 

@@ -202,6 +202,58 @@ class InterruptedInside(Interrupted):
         super().__delitem__(tag)
 
 
+class InterruptedBehind(Interrupted):
+    """An answer was told and is forgotten."""
+
+    def __delitem__(self, tag: int) -> None:
+        super().__delitem__(tag)
+        self.count()
+
+
+def test_ctrl_c_while_answers_are_told_keeps_nobody_who_asks_again_from_the_kernel(
+    scratch: Path, ring_engine: str
+) -> None:
+    async def writes(file: AsyncFile, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            assert await file.pwrite(block(number), number * BLOCK) == BLOCK
+
+    async def begin() -> tuple[AsyncFile, list[asyncio.Task[None]]]:
+        file = await open_async(make(scratch / "file"), "r+", engine=ring_engine)
+        file._answered_several = True
+        file._waiting = InterruptedBehind(file._waiting, 0)
+        return file, [asyncio.ensure_future(writes(file, *one)) for one in ((0, 3), (3, 1))]
+
+    async def end(file: AsyncFile, tasks: list[asyncio.Task[None]]) -> None:
+        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        await file.close()
+
+    with asyncio.Runner() as runner:
+        file, tasks = runner.run(begin())
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(asyncio.sleep(20))
+        runner.run(end(file, tasks))
+
+
+def test_a_planned_turn_that_ctrl_c_took_keeps_neither_writes_nor_close_waiting(
+    scratch: Path, ring_engine: str, run: Run
+) -> None:
+    """As if it had come between the loop's look at its callbacks and the callback's first step."""
+
+    async def main() -> None:
+        file = await open_async(make(scratch / "file"), "r+", engine=ring_engine)
+        for _ in range(3):
+            file._answered_several = file._is_turn_planned = True
+            writes = [file.pwrite(block(n), n * BLOCK) for n in range(8)]
+            assert await asyncio.wait_for(asyncio.gather(*writes), 20) == [BLOCK] * 8
+        left = [asyncio.ensure_future(file.pwrite(block(n), n * BLOCK)) for n in range(8)]
+        await asyncio.sleep(0)
+        file._is_turn_planned = True
+        await asyncio.wait_for(file.close(), 20)
+        await asyncio.gather(*left, return_exceptions=True)
+
+    run(main())
+
+
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_ctrl_c_while_a_batch_is_told_ends_it_once(
     scratch: Path, ring_engine: str, faults: Faults, is_cancelled: bool

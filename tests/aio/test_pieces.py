@@ -35,7 +35,7 @@ def test_a_wrong_call_is_refused(call: Callable[[], object], said: str) -> None:
         call()
 
 
-def test_release_ends_the_exports_of_the_buffers_and_end_all() -> None:
+def test_each_release_ends_what_it_names() -> None:
     buffers = [bytearray(8), bytearray(9), bytearray()]
     latencies = array("Q", bytes(24))
     pieces = export(OFFSETS, buffers, True, latencies)
@@ -47,7 +47,7 @@ def test_release_ends_the_exports_of_the_buffers_and_end_all() -> None:
         with pytest.raises(BufferError):
             latencies.append(0)
     for _ in range(2):
-        pieces.end()
+        pieces.release_latencies()
     latencies.append(0)
     assert [place_of_piece(pieces, n)[::2] for n in range(3)] == [(0, 8), (8, 9), (16, 0)]
 
