@@ -123,7 +123,7 @@ def test_a_forked_child_that_goes_on_trying_keeps_nothing(scratch: Path, engine:
 
 def test_a_pool_that_is_none_leaves_no_file_and_no_descriptor(scratch: Path, engine: str) -> None:
     path, before = scratch / "new", descriptors()
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match="pass a BufferPool"):
         open_file(path, "x+", engine=engine, pool=bytearray(8))  # type: ignore[arg-type]  # wrong
     assert not path.exists()
     assert descriptors() == before

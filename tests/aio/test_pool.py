@@ -423,10 +423,3 @@ def test_a_forked_child_can_open_a_file_with_the_pool(scratch: Path, engine: str
         assert in_child(writes)
         file.pwrite(pool[1], BLOCK, fua=True)
     assert path.read_bytes()[: 2 * BLOCK] == b"".join([block(7), block(1)])
-
-
-@pytest.mark.parametrize("wrong", [3, bytearray(8)])
-def test_what_is_no_pool_is_refused_before_anything_is_opened(scratch: Path, wrong: object) -> None:
-    with pytest.raises(TypeError, match="pass a BufferPool"):
-        open_file(scratch / "new", "w+", pool=wrong)  # type: ignore[arg-type]  # that is the question
-    assert not (scratch / "new").exists()
