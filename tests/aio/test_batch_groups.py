@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +23,9 @@ from core_files import (
     threads,
     wait_promised,
 )
-from faults_table import ANSWER, FAIL, FLUSH, HOLD, SLOW, SUBMIT, WRITE, Faults, Seen
-from life_files import Waits
+from faults_table import ANSWER, FAIL, FLUSH, HOLD, SUBMIT, WRITE, Faults, Seen
 
-from fuaio.aio import BatchError, DurabilityError, File, Fua, _queue, open_file
+from fuaio.aio import BatchError, DurabilityError, File, Fua, open_file
 
 Durable = Literal["fua", "flush", "auto"]
 
@@ -397,25 +395,6 @@ def test_a_failed_write_of_a_batch_on_a_synchronous_file_latches(
 
 
 # ---- others on the same file ----
-
-
-def test_a_write_of_another_thread_has_its_turn_between_those_of_a_batch(
-    scratch: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    count, waits = 200, threading.Event()
-    with opened(make(scratch / "file"), "threads", depth=1) as file, threads() as start:
-        faults.rule(WRITE, HOLD)
-        # Long enough for a thread that is between two waits to be asleep again.
-        faults.rule(WRITE, SLOW, 1, nth=2, times=count)
-        written = start(file.write_batch, range(count), bytes(count), durable=None)
-        faults.wait_held()
-        monkeypatch.setattr(_queue, "lib", Waits("fuaio_request_run", waits.set))
-        other = start(file.pwrite, b"xy", count)
-        assert waits.wait(60)
-        faults.release()
-        assert (written.result(), other.result()) == (count, 2)
-    lengths = [write.length for write in faults.seen(WRITE)]
-    assert lengths.index(2) < count  # and not after the last of the batch
 
 
 @DIRECT
