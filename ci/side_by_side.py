@@ -31,6 +31,19 @@ ENDINGS = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 INTERRUPTED = 128 + signal.SIGINT
 
 
+class Asked:
+    """What Ctrl-C and SIGTERM ask for: nothing of what runs when they come is cut short."""
+
+    def __init__(self) -> None:
+        """Take SIGTERM for Ctrl-C, also where the latter was ignored around us."""
+        self.to_end = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._end)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self.to_end = True
+
+
 class Job:
     """One command, its log and its row."""
 
@@ -40,6 +53,7 @@ class Job:
         self.log = folder / f"{name}.log"
         self.row = folder / f"{name}.row"
         self.ended = Event()
+        self._began = Event()
         self._command = [name if word == "{}" else word for word in command]
         self._process: subprocess.Popen[bytes] | None = None
         self.log.write_bytes(b"")
@@ -66,9 +80,11 @@ class Job:
                     stderr=subprocess.STDOUT,
                     process_group=0,  # for the signals, which are to reach its children too
                 )
+            self._began.set()
             return self._wait(self._process)
         finally:
             self.ended.set()
+            self._began.set()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
         began = time.monotonic()
@@ -80,23 +96,27 @@ class Job:
         return process.returncode == 0
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to all its processes, if it runs."""
-        if self._process is not None and not self.ended.is_set():
+        """Send a signal to all its processes, if it runs or is about to."""
+        if self.ended.is_set():
+            return
+        self._began.wait()
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def show(self) -> None:
-        """Copy its log to the output until it has ended."""
+    def show(self, asked: Asked) -> bool:
+        """Copy its log to the output until it has ended; False if *asked* to end before."""
         print(f"=== {self.name}", flush=True)
         with self.log.open("rb") as log:
-            while True:
+            while not asked.to_end:
                 # Asked before: what was written until it ended is still to be read.
                 is_last = self.ended.wait(LOOK_AGAIN_S)
                 while data := log.read(1 << 16):
                     sys.stdout.buffer.write(data)
                 sys.stdout.flush()
                 if is_last:
-                    return
+                    return True
+        return False
 
 
 def end(jobs: Sequence[Job]) -> None:
@@ -109,25 +129,17 @@ def end(jobs: Sequence[Job]) -> None:
             return
 
 
-def run_apart(jobs: Sequence[Job], at_once: int) -> int:
+def run_apart(jobs: Sequence[Job], at_once: int, asked: Asked) -> int:
     """Run the *jobs*, show them in their order; 0 if all succeeded."""
     with ThreadPoolExecutor(at_once) as pool:
         futures: list[Future[bool]] = [pool.submit(job.run_apart) for job in jobs]
-        try:
-            for job in jobs:
-                job.show()
-        except KeyboardInterrupt:
-            for job, future in zip(jobs, futures, strict=True):
-                if future.cancel():
-                    job.ended.set()
-            end(jobs)
-            return INTERRUPTED
-    return 0 if all(future.result() for future in futures) else 1
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Take SIGTERM for Ctrl-C, also where the latter was ignored around us."""
-    raise KeyboardInterrupt
+        if all(job.show(asked) for job in jobs):
+            return 0 if all(future.result() for future in futures) else 1
+        for job, future in zip(jobs, futures, strict=True):
+            if future.cancel():
+                job.ended.set()
+        end(jobs)
+        return INTERRUPTED
 
 
 def main(*words: str) -> int:
@@ -138,9 +150,7 @@ def main(*words: str) -> int:
     jobs = [Job(name, Path(folder), command) for name in names]
     if len(jobs) == 1:
         return jobs[0].run_here()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
-    return run_apart(jobs, int(at_once))
+    return run_apart(jobs, int(at_once), Asked())
 
 
 if __name__ == "__main__":

@@ -116,3 +116,10 @@ def test_an_end_from_outside_ends_them_and_their_children(
             assert held.read() == ""
         assert process.wait() == 128 + signal.SIGINT
     assert not (tmp_path / "logs" / "three.row").exists()
+
+
+def test_an_end_that_comes_while_they_are_still_queued_ends_them_too(tmp_path: Path) -> None:
+    names = " ".join(f"n{number}" for number in range(3000))
+    with started(tmp_path, 2, names, "kill -s INT $PPID; sleep 300") as process:
+        assert process.wait() == 128 + signal.SIGINT
+    assert not (tmp_path / "logs" / "n2.row").exists()
