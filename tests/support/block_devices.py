@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from needs import missing, need_command, need_root, root_is_required
 
+LETS_GO_S = 20.0
+LOOK_AGAIN_S = 0.05
 ZRAM_CONTROL = Path("/sys/class/zram-control")
 
 
@@ -28,6 +31,25 @@ def _run(*command: str | Path) -> str:
         words = " ".join(str(word) for word in command)
         missing(f"{words}: {done.stderr.strip()}", required=root_is_required())
     return done.stdout.strip()
+
+
+def _unmount(folder: Path) -> None:
+    """Undo a mount: the kernel lets go of a loop device's file only after its last close."""
+    limit = time.monotonic() + LETS_GO_S
+    words = ["env", "LC_ALL=C", need_command("umount", "mount"), folder]
+    while True:
+        done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+        if "busy" not in done.stderr or time.monotonic() > limit:
+            break
+        time.sleep(LOOK_AGAIN_S)
+    assert done.returncode == 0, done.stderr
+
+
+def _has_a_cache(device: Path) -> None:
+    """Let a loop device be what they are at first: kernels keep what its last user told it."""
+    setting = Path(f"/sys/block/{device.name}/queue/write_cache")
+    if setting.read_text() != "write back\n":
+        setting.write_text("write back")
 
 
 @contextmanager
@@ -52,6 +74,7 @@ def loop_device_over(
     held = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _run(losetup, "--detach", device)
+        _has_a_cache(device)
         yield device
     finally:
         os.close(held)
@@ -68,7 +91,7 @@ def mounted(
     try:
         yield folder
     finally:
-        subprocess.run([need_command("umount", "mount"), folder], check=True)
+        _unmount(folder)
 
 
 def make_file_system(kind: str, device: Path) -> None:
