@@ -36,7 +36,7 @@ def _run(*command: str | Path) -> str:
 def _unmount(folder: Path) -> None:
     """Undo a mount: the kernel lets go of a loop device's file only after its last close."""
     limit = time.monotonic() + LETS_GO_S
-    words = ["env", "LC_ALL=C", need_command("umount", "mount"), folder]
+    words = ["env", "LC_ALL=C", need_command("umount", "mount"), str(folder)]
     while True:
         done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
         if "busy" not in done.stderr or time.monotonic() > limit:
