@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-from fuaio.aio._core import lib
+from fuaio.aio._core import ffi, lib
 from fuaio.aio._engines import Refusal, laio_has_fua, luring_has_fua, new_queue, operations
 
-__all__ = ["Answer", "ask"]
+__all__ = ["Answer", "alignment", "ask"]
 
 _UNKNOWN_FLAG = 1 << 30  # no RWF_ flag has this bit (Linux 6.18, uapi/linux/fs.h)
 
@@ -54,3 +54,18 @@ def _takes_flag(engine: str, flag: int) -> bool | None:
     if code == 0:
         return True
     return False if code in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS) else None
+
+
+def alignment(fd: int) -> tuple[int, int] | None:
+    """Return what direct I/O on *fd* asks of memory and of offsets, in bytes; 0: there is none.
+
+    Args:
+        fd: Of a file or block device; one with ``O_PATH`` is enough.
+
+    Returns:
+        None where the kernel does not tell: before Linux 6.1, and on some file systems.
+    """
+    facts = ffi.new("struct fuaio_file_facts *")
+    if not lib.fuaio_file_ask_alignment(fd, facts):
+        return None
+    return (int(facts.memory_align), int(facts.offset_align))

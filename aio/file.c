@@ -31,8 +31,7 @@ struct statx_answer {
 
 _Static_assert(sizeof(struct statx_answer) == 256, "the kernel writes 256 bytes");
 
-/* Is the answer known, and what is it? */
-static bool ask_direct_alignment(int fd, struct fuaio_file_facts *facts)
+bool fuaio_file_ask_alignment(int fd, struct fuaio_file_facts *facts)
 {
 	struct statx_answer answer = { 0 };
 
@@ -98,7 +97,7 @@ static bool is_told(int fd, int flags, const struct statfs *fs, bool block_devic
  * and XFS where the kernel says that this file takes direct I/O (ext4 with data=journal does not). */
 static void ask_direct(int fd, unsigned long magic, struct fuaio_file_facts *facts)
 {
-	bool known = ask_direct_alignment(fd, facts);
+	bool known = fuaio_file_ask_alignment(fd, facts);
 	bool usable = known && facts->memory_align && facts->offset_align;
 
 	if (!usable)

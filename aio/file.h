@@ -17,4 +17,7 @@ struct fuaio_file_facts {
 /* 0, or -errno; -EISDIR, -ESPIPE where the descriptor is neither a file nor a block device. */
 int fuaio_file_ask(int fd, struct fuaio_file_facts *facts);
 
+/* Only the alignments, as statx tells them, both 0 without direct I/O; false: it does not tell. */
+bool fuaio_file_ask_alignment(int fd, struct fuaio_file_facts *facts);
+
 #endif

@@ -32,3 +32,16 @@ def ask_engine(engine: str) -> Answer | str:
     from fuaio.aio._ask import ask
 
     return ask(engine)
+
+
+def ask_alignment(fd: int) -> tuple[int, int] | str:
+    """Return what direct I/O asks of memory and offsets, in bytes, or why that is not known.
+
+    Both are 0 where the file takes no direct I/O.
+    """
+    failure = load_core()
+    if failure:
+        return failure
+    from fuaio.aio._ask import alignment
+
+    return alignment(fd) or "statx does not tell it; it does since Linux 6.1"
