@@ -7,9 +7,11 @@ import click
 from fuaio.cli._input import read_report
 from fuaio.probe import (
     SECTIONS,
+    Fact,
     Outcome,
     Requirement,
     RequirementError,
+    TargetError,
     escape,
     gather,
     known_facts,
@@ -65,9 +67,19 @@ def command(texts: tuple[str, ...], file: str | None, skippable: bool) -> int:
 
 def _decide(requirements: list[Requirement], file: str | None) -> list[Outcome]:
     """Ask the report *file*, or this machine for no more than the sections that decide."""
-    if file is None:
-        keys = [key for requirement in requirements for key in requirement.asks()]
-        facts = gather({section for section, _ in keys}).facts()
-    else:
+    if file is not None:
         facts = read_report(file).facts()
-    return [requirement.decide(facts) for requirement in requirements]
+        return [requirement.decide(facts) for requirement in requirements]
+    keys = [key for requirement in requirements for key in requirement.asks()]
+    facts = gather({section for section, _ in keys}).facts()
+    return [_decide_here(requirement, facts) for requirement in requirements]
+
+
+def _decide_here(requirement: Requirement, facts: dict[tuple[str, str], Fact]) -> Outcome:
+    """Each requirement may ask about a path of its own."""
+    if requirement.target is None:
+        return requirement.decide(facts)
+    try:
+        return requirement.decide(gather(["target"], target=requirement.target).facts())
+    except TargetError as error:
+        return Outcome("undecidable", f"target = unknown (not-there): {escape(str(error))}")

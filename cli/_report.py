@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from fuaio.cli._output import tell
-from fuaio.probe import FORMATS, SECTIONS, gather, known_facts, render
+from fuaio.probe import FORMATS, SECTIONS, TargetError, escape, gather, known_facts, render
 
 
 def _meanings() -> str:
@@ -36,16 +38,51 @@ def _meanings() -> str:
     multiple=True,
     help="Only this section; may be given several times.",
 )
-def command(format_: str, macro_prefix: str, sections: tuple[str, ...]) -> int:
+@click.option(
+    "--sysroot",
+    metavar="FOLDER",
+    help="Look PATH up in the /proc and /sys of another machine, recorded below this folder.",
+)
+@click.argument("path", required=False)
+def command(
+    format_: str,
+    macro_prefix: str,
+    sections: tuple[str, ...],
+    sysroot: str | None,
+    path: str | None,
+) -> int:
     """Tell what was built, what is loaded, and what this kernel and its policy allow.
+
+    With PATH, a file, a folder or a block device, also what a durable write there comes down to:
+    one FUA write (native), a write and a flush (emulated), no flush needed (not_needed), nothing
+    that survives a power cut (none), or unknown; and which layer decides that.
 
     Changes nothing: a ring, an AIO context and a memory file are made for a moment.
     """
     if macro_prefix and format_ != "macros":
         raise click.UsageError("--macro-prefix goes with --format macros only")
+    if path is None and ("target" in sections or sysroot is not None):
+        raise click.UsageError("name the PATH that the section target is to be about")
+    if sysroot is not None:
+        sections = _only_the_target(sections, sysroot)
     try:
-        text = render(gather(sections or SECTIONS), format_, macro_prefix)
+        report = gather(sections or SECTIONS, Path(sysroot or "/"), path)
+        text = render(report, format_, macro_prefix)
+    except TargetError as error:
+        raise click.BadParameter(escape(str(error)), param_hint="PATH") from None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--macro-prefix") from None
     tell(text)
     return 0
+
+
+def _only_the_target(sections: tuple[str, ...], sysroot: str) -> tuple[str, ...]:
+    """A recorded tree answers for the target; the rest is of this machine."""
+    if set(sections) - {"target"}:
+        raise click.UsageError("--sysroot answers for the section target only")
+    if not Path(sysroot, "proc/self/mountinfo").is_file():
+        raise click.BadParameter(
+            f"{escape(sysroot)} has no proc/self/mountinfo, so no machine was recorded there",
+            param_hint="--sysroot",
+        )
+    return ("target",)

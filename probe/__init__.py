@@ -6,6 +6,7 @@ Works also where the C core of `fuaio.aio` cannot be loaded; the report then say
 from fuaio.probe._diff import Difference, compare
 from fuaio.probe._gather import gather
 from fuaio.probe._known import ENGINES, KNOWN, SECTIONS, Known, known_facts
+from fuaio.probe._machine import TargetError
 from fuaio.probe._record import (
     MAX_BYTES,
     SCHEMA_VERSION,
@@ -41,6 +42,7 @@ __all__ = [
     "ReportError",
     "Requirement",
     "RequirementError",
+    "TargetError",
     "Value",
     "compare",
     "decode_report",

@@ -11,18 +11,22 @@ from fuaio.probe._known import SECTIONS
 from fuaio.probe._record import SCHEMA_VERSION, Fact, Report
 
 
-def gather(sections: Iterable[str] = SECTIONS, root: Path = Path("/")) -> Report:
+def gather(
+    sections: Iterable[str] = SECTIONS, root: Path = Path("/"), target: str | None = None
+) -> Report:
     """Return a report of *sections*, each with every fact that is known of.
 
     Nothing is written anywhere. The kernel section makes a ring and an AIO context for a moment;
     the build section is read from the installed package and needs no core.
 
     Args:
-        sections: Some of `SECTIONS`, in any order.
-        root: Where /proc lies, for recorded trees.
+        sections: Some of `SECTIONS`, in any order; there is no section target without *target*.
+        root: Where /proc and /sys lie, for recorded trees.
+        target: A file, a folder or a block device for the section target.
 
     Raises:
         KeyError: A section is not one of `SECTIONS`.
+        TargetError: *target* is no file, folder or block device.
     """
     from fuaio.probe._build import BUILD
 
@@ -30,11 +34,13 @@ def gather(sections: Iterable[str] = SECTIONS, root: Path = Path("/")) -> Report
     wanted = set(sections)
     if not wanted <= set(SECTIONS):
         raise KeyError(min(wanted - set(SECTIONS)))
-    found = {name: _read(name, build, root) for name in SECTIONS if name in wanted}
+    if target is None:
+        wanted.discard("target")
+    found = {name: _read(name, build, root, target) for name in SECTIONS if name in wanted}
     return Report(SCHEMA_VERSION, build.fuaio_version, found)
 
 
-def _read(section: str, build: Report, root: Path) -> list[Fact]:
+def _read(section: str, build: Report, root: Path, target: str | None) -> list[Fact]:
     """Each reader is imported when it is asked for, so that `fuaio check NAME` starts quickly."""
     if section == "build":
         return build.sections["build"]
@@ -46,6 +52,10 @@ def _read(section: str, build: Report, root: Path) -> list[Fact]:
         from fuaio.probe._kernel import read_kernel
 
         return read_kernel(root, {fact.name: fact for fact in build.sections["build"]})
+    if target is not None and section == "target":
+        from fuaio.probe._target import read_target
+
+        return read_target(root, target)
     from fuaio.probe._policy import read_policy
 
     return read_policy(root)

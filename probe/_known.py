@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fuaio.probe._record import Fact, Kind, State, Value
 
-SECTIONS = ("build", "library", "kernel", "policy")
+SECTIONS = ("build", "library", "kernel", "policy", "target")
 ENGINES = ("io_uring", "linux_aio", "threads")
 VERDICTS = ("native", "not_needed", "emulated", "none", "unknown")
 
@@ -48,6 +48,19 @@ def _engine(name: str, object_: str, call: str) -> tuple[Known, ...]:
             f"a write with a flag that no kernel knows is refused by {name}, "
             "so that taking RWF_DSYNC means knowing it",
         ),
+    )
+
+
+def _verdicts() -> tuple[Known, ...]:
+    doing = {"overwrite": "written blocks are overwritten", "append": "the file grows"}
+    return tuple(
+        _saw(
+            "target",
+            f"{engine}_{name}",
+            f"verdict on a direct durable write of {engine} where {words}",
+        )
+        for engine in ENGINES
+        for name, words in doing.items()
     )
 
 
@@ -98,6 +111,37 @@ _TABLE = (
     _saw("policy", "aio_nr", "sysctl: AIO requests reserved in the whole system", "requests"),
     _saw("policy", "aio_max_nr", "sysctl: most that may be reserved", "requests"),
     _saw("policy", "memlock", "soft RLIMIT_MEMLOCK of this process, or unlimited", "bytes"),
+    _saw("target", "path", "what was asked about, without links"),
+    _saw("target", "kind", "file, folder or block device"),
+    _saw("target", "file_system", "its type"),
+    _saw("target", "mount_point", "where it is mounted"),
+    _saw("target", "mount_source", "what is mounted there, as whoever did so called it"),
+    _saw("target", "mount_options", "of the mount and of the file system"),
+    _saw("target", "stack", "file system and devices from the top to the disks"),
+    _saw("target", "disks", "the devices at the bottom"),
+    _saw("target", "write_cache", "of the disks, as the kernel goes by it: write back or through"),
+    _saw("target", "fua", "the disks take FUA writes: 1, 0 or mixed"),
+    _saw("target", "rotational", "the disks turn: 1, 0 or mixed"),
+    _saw("target", "logical_block_size", "of the disks", "bytes"),
+    _saw("target", "physical_block_size", "of the disks", "bytes"),
+    _saw(
+        "target",
+        "atomic_write_unit_min",
+        "least that the disks write whole or not; 0 none",
+        "bytes",
+    ),
+    _saw(
+        "target", "atomic_write_unit_max", "most that the disks write whole or not; 0 none", "bytes"
+    ),
+    _saw(
+        "target", "memory_align", "of buffers for direct I/O, by statx; 0: there is none", "bytes"
+    ),
+    _saw("target", "offset_align", "of offsets and lengths likewise", "bytes"),
+    *_verdicts(),
+    _saw("target", "buffered_overwrite", "verdict on a durable write through the page cache"),
+    _saw("target", "overwrite", "the best engine's verdict on an overwrite"),
+    _saw("target", "append", "the best engine's verdict where the file grows"),
+    _saw("target", "summary", "both in one sentence"),
 )
 
 _TRUTH: dict[State, Value] = {"yes": True, "no": False, "unknown": None}

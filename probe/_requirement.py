@@ -8,6 +8,7 @@ fua:PATH=VERDICT[,VERDICT]: what a durable write on PATH comes down to.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -37,6 +38,10 @@ class Outcome(NamedTuple):
 class Requirement(Protocol):
     """One thing that is asked."""
 
+    @property
+    def target(self) -> str | None:
+        """The path that it asks about; None where it asks about none."""
+
     def asks(self, also: Container[Key] = ()) -> tuple[Key, ...]:
         """Return the facts that decide it, the first one first.
 
@@ -54,6 +59,7 @@ class Requirement(Protocol):
 class _FactRequirement(NamedTuple):
     section: str | None
     name: str
+    target: None = None
 
     def asks(self, also: Container[Key] = ()) -> tuple[Key, ...]:
         sections = SECTIONS if self.section is None else (self.section,)
@@ -76,6 +82,7 @@ class _VersionRequirement(NamedTuple):
     section: str
     name: str
     specifiers: SpecifierSet
+    target: None = None
 
     def asks(self, also: Container[Key] = ()) -> tuple[Key, ...]:
         for name in (f"{self.name}_version", self.name):
@@ -101,6 +108,7 @@ class _VersionRequirement(NamedTuple):
 
 class _EngineRequirement(NamedTuple):
     engine: str
+    target: None = None
 
     def asks(self, also: Container[Key] = ()) -> tuple[Key, ...]:
         library = LIBRARY_OF.get(self.engine)
@@ -120,15 +128,22 @@ class _EngineRequirement(NamedTuple):
 
 
 class _FuaRequirement(NamedTuple):
-    path: str
+    target: str
     verdicts: tuple[str, ...]
 
     def asks(self, also: Container[Key] = ()) -> tuple[Key, ...]:
-        return ()
+        return (("target", "overwrite"),)
 
     def decide(self, facts: Mapping[Key, Fact]) -> Outcome:
-        why = f"target {escape(self.path)} = unknown (not-asked): reports hold no targets yet"
-        return Outcome("undecidable", why)
+        path, fact = facts.get(("target", "path")), facts.get(("target", "overwrite"))
+        if path is None or fact is None:
+            return _absent(("target", "overwrite"))
+        if path.value not in (self.target, os.path.realpath(self.target)):
+            why = f"target.path = {path.value}: the report is not about {self.target}"
+            return Outcome("undecidable", escape(why))
+        is_met = (fact.value or "unknown") in self.verdicts
+        decision: Decision = "undecidable" if fact.state == "unknown" else "unmet"
+        return Outcome("met" if is_met else decision, explain("target", fact))
 
 
 def parse_requirement(text: str) -> Requirement:

@@ -68,6 +68,25 @@ def test_each_requirement_gets_one_line_with_the_deciding_fact(
     ]
 
 
+def test_each_path_is_looked_up_for_itself(fuaio: Fuaio, tmp_path: Path) -> None:
+    found = gather(["target"], target=str(tmp_path)).facts()["target", "overwrite"].value
+    here = f"fua:{tmp_path}={found or 'unknown'}"
+    done = fuaio("check", here, f"fua:{tmp_path}/nowhere=native", "fua:/dev/null=native")
+    assert done.returncode == 3
+    lines = done.stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["met", "undecidable", "undecidable"]
+    assert lines[1].endswith(f"unknown (not-there): {tmp_path}/nowhere: No such file or directory")
+
+
+def test_a_saved_report_answers_for_the_path_it_is_about(fuaio: Fuaio, tmp_path: Path) -> None:
+    report = fuaio("report", "--format", "json", str(tmp_path)).stdout
+    asked = [f"fua:{tmp_path}=native,not_needed,emulated,none,unknown", "fua:/elsewhere=native"]
+    done = fuaio("check", *asked, "--report", "-", stdin=report)
+    lines = done.stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["met", "undecidable"]
+    assert "the report is not about /elsewhere" in lines[1]
+
+
 @pytest.mark.combination
 @pytest.mark.parametrize("name", ["laio_has_fua", "luring_has_fua", "pwritev2"])
 def test_the_answer_about_this_build_follows_its_fact(fuaio: Fuaio, name: str) -> None:

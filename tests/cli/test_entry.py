@@ -172,7 +172,16 @@ def test_ctrl_c_is_130_without_a_word(command: tuple[str, ...], tmp_path: Path) 
         (("diff", "a"), "fuaio diff: Missing argument 'B'."),
         (("diff", "-", "-"), "fuaio diff: only one report can be read from the standard input"),
         (("report", "--format", "html"), "fuaio report: Invalid value for '--format': 'html'"),
-        (("report", "--section", "target"), "fuaio report: Invalid value for '--section'"),
+        (("report", "--section", "disk"), "fuaio report: Invalid value for '--section'"),
+        (("report", "--section", "target"), "fuaio report: name the PATH"),
+        (("report", "--sysroot", "/"), "fuaio report: name the PATH"),
+        (("report", "--sysroot", "/nowhere", "/"), "fuaio report: Invalid value for --sysroot"),
+        (
+            ("report", "--sysroot", "/", "--section", "build", "/"),
+            "fuaio report: --sysroot answers for the section target only",
+        ),
+        (("report", "/no/such"), "fuaio report: Invalid value for PATH: /no/such: No such file"),
+        (("report", "/dev/null"), "fuaio report: Invalid value for PATH: /dev/null is neither"),
         (("report", "--macro-prefix", "A"), "fuaio report: --macro-prefix goes with --format"),
         (
             ("report", "--format", "macros", "--macro-prefix", "1\n"),
@@ -200,4 +209,4 @@ def test_an_answer_fits_a_locale_that_lacks_its_letters(fuaio: Fuaio) -> None:
     env = {**os.environ, "PYTHONIOENCODING": "iso8859-1"}
     done = fuaio("check", "fua:/\u6f22\xe9=none", env=env)
     assert done.returncode == 3
-    assert done.stdout.startswith(b"undecidable fua:/\\u6f22\xe9=none: target /")
+    assert done.stdout.startswith(b"undecidable fua:/\\u6f22\xe9=none: target = unk")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from command import Fuaio
+from machine_trees import MachineTree
 
 from fuaio.probe import KNOWN, SECTIONS, decode_report, gather, render
 
 
 @pytest.mark.combination
 def test_a_report_is_made_whatever_this_machine_can_do(fuaio: Fuaio) -> None:
-    done = fuaio("report")
+    done = fuaio("report", "/")
     assert (done.returncode, done.stderr) == (0, b"")
     names = [line.split()[0] for line in done.stdout.decode().splitlines()[2:]]
     assert sorted(names) == sorted(".".join(key) for key in KNOWN)
@@ -42,7 +44,29 @@ def test_json_can_be_asked_again(fuaio: Fuaio) -> None:
     live = fuaio("check", "pwritev2", "engine:threads")
     saved = fuaio("check", "pwritev2", "engine:threads", "--report", "-", stdin=report)
     assert (saved.returncode, saved.stdout) == (live.returncode, live.stdout)
-    assert json.loads(report)["sections"].keys() == set(SECTIONS)
+    assert json.loads(report)["sections"].keys() == set(SECTIONS) - {"target"}
+
+
+def test_with_a_path_the_last_line_says_what_durable_writes_come_down_to(
+    fuaio: Fuaio, tmp_path: Path
+) -> None:
+    done = fuaio("report", "--section", "target", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == render(gather(["target"], target=str(tmp_path)), "text").encode()
+    assert done.stdout.splitlines()[-1].startswith(b"target.summary ")
+
+
+def test_a_recorded_machine_answers_for_a_path_of_its_own(fuaio: Fuaio, tmp_path: Path) -> None:
+    machine = MachineTree(tmp_path)
+    machine.disk("nvme0n1", "259:0", "write back", fua=1)
+    machine.mount("/data", "xfs", "259:0")
+    report = decode_report(
+        fuaio("report", "--format=json", "--sysroot", str(tmp_path), "/data/x").stdout
+    )
+    assert list(report.sections) == ["target"]
+    assert report.facts()["target", "summary"].value == (
+        "xfs on NVMe nvme0n1: overwrites are one FUA write; appends are a write and a flush"
+    )
 
 
 def test_the_help_tells_what_each_fact_means(fuaio: Fuaio) -> None:

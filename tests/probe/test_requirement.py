@@ -35,7 +35,13 @@ REPORT = Report(
             capability("threads", "yes", "ok"),
             capability("linux_aio", "no", "limit"),
         ],
-        "target": [capability("fua", "yes", "ok")],
+        "target": [
+            capability("fua", "yes", "ok"),
+            Fact("path", "observation", "yes", "ok", "/data"),
+            Fact(
+                *("overwrite", "observation", "yes", "ok", "emulated"), detail="the disk has no FUA"
+            ),
+        ],
     },
 )
 
@@ -69,15 +75,16 @@ REPORT = Report(
         ("engine:threads", "met", "kernel.threads = yes (ok)"),
         ("engine:linux_aio", "unmet", "kernel.linux_aio = no (limit)"),
         ("engine:io_uring", "unmet", "build.liburing = no (disabled)"),
+        ("fua:/data=native,emulated", "met", "target.overwrite = emulated: the disk has no FUA"),
         (
-            "fua:/dev/nvme0n1=native,not_needed",
-            "undecidable",
-            "target /dev/nvme0n1 = unknown (not-asked): reports hold no targets yet",
+            "fua:/data=native,not_needed",
+            "unmet",
+            "target.overwrite = emulated: the disk has no FUA",
         ),
         (
             "fua:/a=b/c=none",
             "undecidable",
-            "target /a=b/c = unknown (not-asked): reports hold no targets yet",
+            "target.path = /data: the report is not about /a=b/c",
         ),
     ],
 )

@@ -1,0 +1,205 @@
+"""The target section on this machine, beside what the device's own counter says; recorded trees."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from block_devices import make_file_system, mounted
+from machine_trees import WRITE_BACK, WRITE_THROUGH, MachineTree, unpack
+
+from fuaio.aio import aligned_buffer, open_file
+from fuaio.probe import ENGINES, Fact, TargetError, gather
+
+LoopDevices = Callable[..., Path]
+
+TREES = Path(__file__).parent / "trees"
+BLOCK, BLOCKS = 4096, 16
+# Of a recorded machine: a path, and the verdict on an overwrite and on an append there.
+RECORDED = [
+    ("virtio-ext4", "/", ("emulated", "emulated"), "ext4 on virtio-blk vda"),
+    ("virtio-ext4", "/dev/vda", ("emulated", None), "virtio-blk vda"),
+    ("virtio-ext4", "/dev/shm/x", ("none", "none"), "tmpfs"),
+    ("virtio-ext4", "/dev/zram0", ("none", None), "zram zram0"),
+    ("virtio-ext4", "/proc/self", (None, None), "proc"),
+]
+
+
+def facts(path: str | Path, root: Path = Path("/")) -> dict[str, Fact]:
+    report = gather(["target"], root, str(path))
+    return {fact.name: fact for fact in report.sections["target"]}
+
+
+@pytest.mark.parametrize(("machine", "path", "expected", "stack"), RECORDED)
+def test_a_recorded_machine_is_judged_as_it_was(
+    tmp_path: Path,
+    machine: str,
+    path: str,
+    expected: tuple[str | None, str | None],
+    stack: str,
+) -> None:
+    root = unpack((TREES / machine / "tree.txt").read_text(), tmp_path)
+    found = facts(path, root)
+    assert (found["overwrite"].value, found["append"].value) == expected
+    assert found["stack"].value == stack
+
+
+def test_every_recorded_machine_is_judged() -> None:
+    assert {folder.name for folder in TREES.iterdir()} == {machine for machine, *_ in RECORDED}
+
+
+# ---- this machine ----
+
+
+def flushes_done(device: Path) -> int:
+    return int(Path(f"/sys/block/{device.name}/stat").read_text().split()[15])
+
+
+def flushes_a_write(device: Path, path: Path, engine: str, *, append: bool) -> float:
+    """Overwrite *path*, or make it longer, block by block; give the flushes of its device."""
+    data = aligned_buffer(BLOCK)
+    with open_file(path, "r+", engine=engine, direct=True) as file:
+        file.pwrite(data, 0, fua=True)
+        first = file.size if append else 0
+        before = flushes_done(device)
+        for block in range(BLOCKS):
+            file.pwrite(data, first + block * BLOCK, fua=True)
+        return (flushes_done(device) - before) / BLOCKS
+
+
+@contextmanager
+def told_of_its_cache(device: Path, cache: str) -> Iterator[None]:
+    """Kernels keep this for the next user of a loop device: it is put back."""
+    setting = Path(f"/sys/block/{device.name}/queue/write_cache")
+    setting.write_text(cache)
+    try:
+        yield
+    finally:
+        setting.write_text(WRITE_BACK)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("cache", [WRITE_BACK, WRITE_THROUGH])
+@pytest.mark.parametrize("kind", ["raw", "ext4", "xfs"])
+def test_where_a_flush_is_foretold_the_device_counts_one(
+    scratch: Path, loop_device: LoopDevices, kind: str, cache: str
+) -> None:
+    device = loop_device(320 << 20)
+    if kind != "raw":
+        make_file_system(kind, device)
+    with ExitStack() as stack:
+        stack.enter_context(told_of_its_cache(device, cache))
+        if kind == "raw":
+            assert_agreement(device, device, ["overwrite"], cache)
+            return
+        # A commit of the journal flushes too: none may come of itself while this is counted.
+        options = "nosuid,nodev" + (",commit=3600" if kind == "ext4" else "")
+        folder = scratch / "mounted"
+        path = stack.enter_context(mounted(kind, device, folder, options=options)) / "file"
+        path.write_bytes(bytes(BLOCK * BLOCKS))
+        os.sync()
+        assert_agreement(device, path, ["overwrite", "append"], cache)
+
+
+def assert_agreement(device: Path, path: Path, names: list[str], cache: str) -> None:
+    for engine in ENGINES:
+        for name in names:
+            fact = facts(path)[f"{engine}_{name}"]
+            counted = flushes_a_write(device, path, engine, append=name == "append")
+            # Without a cache the kernel sends none; a file's writes then stay in the page cache.
+            assert fact.value == ("emulated" if cache == WRITE_BACK else "none"), fact
+            assert (counted >= 1) == (fact.value == "emulated"), (engine, name, counted)
+
+
+@pytest.mark.root
+def test_below_a_loop_device_the_stack_goes_on_with_its_file(loop_device: LoopDevices) -> None:
+    device = loop_device(8 << 20)
+    found = facts(device)
+    assert str(found["stack"].value).startswith(f"loop {device.name} on a file on ")
+    assert found["kind"].value == "block device"
+    assert found["disks"].value == device.name
+    assert found["write_cache"].value == WRITE_BACK
+
+
+def test_a_file_its_folder_and_a_link_to_it_lie_on_the_same_stack(scratch: Path) -> None:
+    file, link = scratch / "file", scratch / "link"
+    file.write_bytes(b"x")
+    link.symlink_to(file)
+    told = [facts(path) for path in (file, scratch, link)]
+    assert len({fact["stack"] for fact in told}) == len({fact["overwrite"] for fact in told}) == 1
+    assert [fact["path"].value for fact in told] == [str(file), str(scratch), str(file)]
+    assert [fact["kind"].value for fact in told] == ["file", "folder", "file"]
+
+
+def test_a_deleted_files_descriptor_is_judged_as_the_file_was(scratch: Path) -> None:
+    file = scratch / "file"
+    file.write_bytes(b"x")
+    before = facts(file)
+    with file.open("rb") as held:
+        file.unlink()
+        after = facts(f"/proc/self/fd/{held.fileno()}")
+    assert {name: after[name] for name in after if name != "path"} == {
+        name: before[name] for name in before if name != "path"
+    }
+
+
+def test_looking_changes_nothing_and_leaves_no_descriptor(scratch: Path) -> None:
+    file = scratch / "file"
+    file.write_bytes(b"x")
+    os.utime(file, (1, 1))
+    before = os.listdir("/proc/self/fd")
+    facts(file)
+    assert os.listdir("/proc/self/fd") == before
+    assert (file.stat().st_atime, file.stat().st_mtime, file.read_bytes()) == (1, 1, b"x")
+
+
+@pytest.mark.parametrize("kind", ["nothing", "fifo", "character device", "a name with a NUL"])
+def test_what_is_no_place_to_write_to_is_refused(scratch: Path, kind: str) -> None:
+    path = str(scratch / "it")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "character device":
+        path = "/dev/null"
+    elif kind == "a name with a NUL":
+        path = "a\0b"
+    with pytest.raises(TargetError, match=r"neither a file|No such file|null"):
+        facts(path)
+
+
+def test_a_table_of_5000_mounts_is_read_in_no_time(tmp_path: Path) -> None:
+    machine = MachineTree(tmp_path)
+    machine.disk("sda", "8:0", WRITE_BACK)
+    lines = [f"{at} 1 8:0 / /mnt/{at} rw - ext4 /dev/sda rw" for at in range(5000)]
+    machine.write("proc/self/mountinfo", "\n".join(lines))
+    start = time.process_time()
+    assert facts("/mnt/4999/file", tmp_path)["mount_point"].value == "/mnt/4999"
+    assert time.process_time() - start < 0.5
+
+
+HIDDEN = """
+import os, sys
+from fuaio.probe import gather
+for fact in gather(["target"], target=sys.argv[1]).sections["target"]:
+    print(fact.name, fact.state, fact.reason, fact.value)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("hidden", ["/sys", "/proc"])
+def test_in_a_container_without_them_facts_are_unknown_with_reasons(
+    scratch: Path, hidden: str
+) -> None:
+    script = f"mount -t tmpfs none {hidden} && exec {sys.executable} -c '{HIDDEN}' {scratch}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told = {line.split()[0]: line.split()[1:3] for line in done.stdout.splitlines()}
+    assert told["overwrite"][0] == told["append"][0] == "unknown"
+    assert all(reason != "ok" for state, reason in told.values() if state == "unknown")
