@@ -7,11 +7,13 @@ import os
 import stat
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio._prepare import fill
-from fuaio.bench._device import Device, device_below, file_system_of
+from fuaio.bench._device import Device, device_below
 from fuaio.bench._work import Work
+from fuaio.probe._machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +78,7 @@ def scratch_file(
         _fill_durably(fd, folder, size_bytes, progress)
         path = f"/proc/{os.getpid()}/fd/{fd}"
         _require_direct(path, folder)
-        yield Target(folder, path, size_bytes, file_system_of(folder), device_below(fd))
+        yield Target(folder, path, size_bytes, _file_system_of(folder), device_below(fd))
     finally:
         os.close(fd)
 
@@ -141,6 +143,12 @@ def _nameless_file(folder: str) -> int:
     fd, name = tempfile.mkstemp(dir=folder, prefix=".fuaio-bench-")
     os.unlink(name)
     return fd
+
+
+def _file_system_of(folder: str) -> str:
+    target, fd = Machine(Path("/")).open(folder)
+    os.close(fd)
+    return "" if target.mount is None else target.mount.file_system
 
 
 def _fill_durably(

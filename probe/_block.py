@@ -63,6 +63,10 @@ class Block(NamedTuple):
         """Return what the device's file *name* holds; None where it cannot be read."""
         return read_text(self.root, f"{self.path}/{name}").text
 
+    def has_requests(self) -> bool:
+        """Return whether the block layer makes requests for it: what counts and traces them."""
+        return under(self.root, f"{self.path}/mq").is_dir()
+
     def with_queue(self) -> Block:
         """Return the device whose queue requests go through: of a partition its disk."""
         return self.members[0] if self.kind == "partition" and self.members else self
