@@ -9,6 +9,7 @@
 Only ratios of one run say something: devices, and what else a machine does, change.
 """
 
+from fuaio.bench._observe import observe
 from fuaio.bench._ours import Ours, Way
 from fuaio.bench._peers import peers
 from fuaio.bench._plot import PlotError, plot
@@ -39,6 +40,7 @@ __all__ = [
     "Work",
     "block_device",
     "measure",
+    "observe",
     "peers",
     "plot",
     "render",

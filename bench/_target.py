@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fuaio.aio._prepare import fill
 from fuaio.bench._device import Device, device_below
 from fuaio.bench._work import Work
-from fuaio.probe._machine import Machine
+from fuaio.probe._machine import Machine, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,10 +33,6 @@ _SIGNATURES = (
     (512, b"EFI PART", "a partition table (GPT)"),
     (510, b"\x55\xaa", "a partition table or boot sector"),
 )
-
-
-class TargetError(Exception):
-    """What was named cannot be written to, or must not be; nothing was."""
 
 
 class Target(NamedTuple):

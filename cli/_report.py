@@ -43,12 +43,20 @@ def _meanings() -> str:
     metavar="FOLDER",
     help="Look PATH up in the /proc and /sys of another machine, recorded below this folder.",
 )
+@click.option(
+    "--observe",
+    is_flag=True,
+    help="Write durably in PATH's folder, and tell what its disks were asked for each time.",
+)
+@click.option("--destroy-data", is_flag=True, help="Let --observe overwrite the block device PATH.")
 @click.argument("path", required=False)
 def command(
     format_: str,
     macro_prefix: str,
     sections: tuple[str, ...],
     sysroot: str | None,
+    observe: bool,
+    destroy_data: bool,
     path: str | None,
 ) -> int:
     """Tell what was built, what is loaded, and what this kernel and its policy allow.
@@ -57,16 +65,26 @@ def command(
     one FUA write (native), a write and a flush (emulated), no flush needed (not_needed), nothing
     that survives a power cut (none), or unknown; and which layer decides that.
 
-    Changes nothing: a ring, an AIO context and a memory file are made for a moment.
+    Changes nothing, but for --observe: a ring, an AIO context and a memory file are made for a
+    moment. --observe writes to a scratch file that has no name. As root it sees each request that
+    goes to the disks by the kernel's tracepoints, else it counts flushes alone.
     """
     if macro_prefix and format_ != "macros":
         raise click.UsageError("--macro-prefix goes with --format macros only")
-    if path is None and ("target" in sections or sysroot is not None):
+    if path is None and ("target" in sections or sysroot is not None or observe):
         raise click.UsageError("name the PATH that the section target is to be about")
+    if ("observation" in sections and not observe) or (destroy_data and not observe):
+        raise click.UsageError("the section observation comes with --observe, which writes")
     if sysroot is not None:
+        if observe:
+            raise click.UsageError("--observe writes here, and --sysroot is another machine")
         sections = _only_the_target(sections, sysroot)
     try:
         report = gather(sections or SECTIONS, Path(sysroot or "/"), path)
+        if observe and path is not None:
+            from fuaio.bench import observe as observe_writes
+
+            report.sections["observation"] = observe_writes(path, destroy_data=destroy_data)
         text = render(report, format_, macro_prefix)
     except TargetError as error:
         raise click.BadParameter(escape(str(error)), param_hint="PATH") from None

@@ -63,6 +63,11 @@ class Block(NamedTuple):
         """Return what the device's file *name* holds; None where it cannot be read."""
         return read_text(self.root, f"{self.path}/{name}").text
 
+    @property
+    def number(self) -> str:
+        """MAJOR:MINOR."""
+        return self.setting("dev") or ""
+
     def has_requests(self) -> bool:
         """Return whether the block layer makes requests for it: what counts and traces them."""
         return under(self.root, f"{self.path}/mq").is_dir()

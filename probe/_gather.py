@@ -20,7 +20,8 @@ def gather(
     the build section is read from the installed package and needs no core.
 
     Args:
-        sections: Some of `SECTIONS`, in any order; there is no section target without *target*.
+        sections: Some of `SECTIONS`, in any order; there is no section target without *target*,
+            and none observation, for which `fuaio.bench.observe` writes.
         root: Where /proc and /sys lie, for recorded trees.
         target: A file, a folder or a block device for the section target.
 
@@ -34,6 +35,7 @@ def gather(
     wanted = set(sections)
     if not wanted <= set(SECTIONS):
         raise KeyError(min(wanted - set(SECTIONS)))
+    wanted.discard("observation")
     if target is None:
         wanted.discard("target")
     found = {name: _read(name, build, root, target) for name in SECTIONS if name in wanted}

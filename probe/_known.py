@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fuaio.probe._record import Fact, Kind, State, Value
 
-SECTIONS = ("build", "library", "kernel", "policy", "target")
+SECTIONS = ("build", "library", "kernel", "policy", "target", "observation")
 ENGINES = ("io_uring", "linux_aio", "threads")
 VERDICTS = ("native", "not_needed", "emulated", "none", "unknown")
 
@@ -61,6 +61,16 @@ def _verdicts() -> tuple[Known, ...]:
         )
         for engine in ENGINES
         for name, words in doing.items()
+    )
+
+
+def _asked() -> tuple[Known, ...]:
+    return tuple(
+        _saw(
+            "observation", f"{who}_{what}_asked", f"of the disks, for each durable {what} of {who}"
+        )
+        for who in (*ENGINES, "pwritev2")
+        for what in ("overwrite", "append")
     )
 
 
@@ -142,6 +152,10 @@ _TABLE = (
     _saw("target", "overwrite", "the best engine's verdict on an overwrite"),
     _saw("target", "append", "the best engine's verdict where the file grows"),
     _saw("target", "summary", "both in one sentence"),
+    *_asked(),
+    _saw(
+        "observation", "disagreements", "verdicts of the section target that were seen not to hold"
+    ),
 )
 
 _TRUTH: dict[State, Value] = {"yes": True, "no": False, "unknown": None}

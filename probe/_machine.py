@@ -19,7 +19,7 @@ _DEEPEST = 4
 
 
 class TargetError(ValueError):
-    """A path is no target; the message is one line that says why."""
+    """A path is no target, or must not be written to, and was not; one line says why."""
 
 
 class Target(NamedTuple):

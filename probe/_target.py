@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from fuaio.probe._block import Block
 from fuaio.probe._core import ask_alignment, ask_engine
 from fuaio.probe._known import ENGINES, make_fact
 from fuaio.probe._machine import Machine, Target, TargetError
 from fuaio.probe._record import Fact, State, Value
-from fuaio.probe._verdict import Verdict, Write, judge
+from fuaio.probe._verdict import Verdict, Write, judge, unknown
 
 _HERE = Path("/")
 _MIXED = "mixed"
@@ -24,8 +25,24 @@ _WORDS = {
 }
 
 
-def read_target(root: Path, path: str) -> list[Fact]:
-    """Return the facts of the target section for *path*.
+class Judged(NamedTuple):
+    """A target, and what each engine's direct durable writes there come down to.
+
+    Attributes:
+        target: What was looked up.
+        alignment: Of memory and of offsets for direct I/O, in bytes; or why that is not known.
+        overwrites: The verdict by engine.
+        appends: The same where the file grows.
+    """
+
+    target: Target
+    alignment: tuple[int, int] | str
+    overwrites: dict[str, Verdict]
+    appends: dict[str, Verdict]
+
+
+def judge_target(root: Path, path: str) -> Judged:
+    """Look up *path* and judge each engine's writes.
 
     Nothing is written, and the file itself is not opened for reading either.
 
@@ -41,13 +58,37 @@ def read_target(root: Path, path: str) -> list[Fact]:
     if root != _HERE:
         if not path.startswith("/"):
             raise TargetError(f"{path}: with a recorded tree the path has to be absolute")
-        return _facts(machine.look_up(path), "another machine's", _takes_the_flag)
+        return _judge(machine.look_up(path), "another machine's", _takes_the_flag)
     target, fd = machine.open(path)
     try:
         alignment = ask_alignment(fd) if target.kind != "folder" else "only files are asked"
     finally:
         os.close(fd)
-    return _facts(target, alignment, _sends_the_flag)
+    return _judge(target, alignment, _sends_the_flag)
+
+
+def read_target(root: Path, path: str) -> list[Fact]:
+    """Return the facts of the target section for *path*, see `judge_target`."""
+    judged = judge_target(root, path)
+    target = judged.target
+    facts = [
+        _saw("path", target.path),
+        _saw("kind", target.kind if target.kind != "unknown" else None, ("not-asked", "recorded")),
+        *_of_mount(target),
+        *_of_blocks(target),
+        *_of_alignment(judged.alignment),
+    ]
+    best = {
+        "overwrite": max(judged.overwrites.values(), key=Verdict.worth),
+        "append": max(judged.appends.values(), key=Verdict.worth),
+    }
+    for engine in ENGINES:
+        facts.append(_verdict(f"{engine}_overwrite", target, judged.overwrites[engine]))
+        facts.append(_verdict(f"{engine}_append", target, judged.appends[engine]))
+    buffered = judge(target, Write(flagged=True, direct=False, appends=False))
+    facts.append(_verdict("buffered_overwrite", target, buffered))
+    facts += [_verdict(name, target, found) for name, found in best.items()]
+    return [*facts, _summary(target, best)]
 
 
 def _takes_the_flag(engine: str) -> bool | tuple[str, str]:
@@ -64,35 +105,22 @@ def _sends_the_flag(engine: str) -> bool | tuple[str, str]:
     return bool(answer.takes_dsync)
 
 
-def _facts(
+def _judge(
     target: Target,
     alignment: tuple[int, int] | str,
     sends_the_flag: Callable[[str], bool | tuple[str, str]],
-) -> list[Fact]:
-    facts = [
-        _saw("path", target.path),
-        _saw("kind", target.kind if target.kind != "unknown" else None, ("not-asked", "recorded")),
-        *_of_mount(target),
-        *_of_blocks(target),
-        *_of_alignment(alignment),
-    ]
+) -> Judged:
     has_direct = isinstance(alignment, str) or alignment != (0, 0)
-
-    best: dict[str, Verdict] = {}
+    verdicts: dict[bool, dict[str, Verdict]] = {False: {}, True: {}}
     for engine in ENGINES:
         flagged = sends_the_flag(engine)
-        for name, appends in (("overwrite", False), ("append", True)):
+        for appends, found in verdicts.items():
             if isinstance(flagged, tuple):
-                found = Verdict("unknown", engine, *flagged)
+                found[engine] = unknown(engine, *flagged)
             else:
                 write = Write(_flags(engine, target, flagged), has_direct, appends)
-                found = judge(target, write)
-            facts.append(_verdict(f"{engine}_{name}", target, found))
-            best[name] = max(best.get(name, found), found, key=Verdict.worth)
-    buffered = judge(target, Write(flagged=True, direct=False, appends=False))
-    facts.append(_verdict("buffered_overwrite", target, buffered))
-    facts += [_verdict(name, target, found) for name, found in best.items()]
-    return [*facts, _summary(target, best)]
+                found[engine] = judge(target, write)
+    return Judged(target, alignment, verdicts[False], verdicts[True])
 
 
 def _summary(target: Target, best: dict[str, Verdict]) -> Fact:

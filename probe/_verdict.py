@@ -25,6 +25,7 @@ from fuaio.probe._machine import Target
 from fuaio.probe._mounts import Mount
 
 Word = Literal["unknown", "none", "emulated", "native", "not_needed"]
+Asked = Literal["unknown", "nothing", "flush", "fua"]
 
 _WORST_FIRST: tuple[Word, ...] = ("unknown", "none", "emulated", "native", "not_needed")
 _MEMORY_SYSTEMS = ("tmpfs", "ramfs", "devtmpfs", "hugetlbfs")
@@ -43,12 +44,14 @@ class Verdict(NamedTuple):
         layer: The one that decided: a file system's type, or a device's name.
         reason: One word; ok where the verdict is known.
         why: The rest of a sentence that begins with the stack.
+        asked: What the disks are asked for besides the write: FUA alone, a flush, or nothing.
     """
 
     word: Word
     layer: str
     reason: str
     why: str
+    asked: Asked
 
     def worth(self) -> int:
         """Return a number that is higher the better it is for who writes."""
@@ -78,67 +81,73 @@ def judge(target: Target, write: Write) -> Verdict:
     """
     if target.mount is None:
         if target.kind != "block device":
-            return _unknown("mount", *target.why_no_mount)
+            return unknown("mount", *target.why_no_mount)
         return _on_device(target, write)
     mount, name = target.mount, target.mount.file_system
     if name in _MEMORY_SYSTEMS:
-        return _known("none", name, "what it holds is in memory and ends with the power")
+        return _none(name, "what it holds is in memory and ends with the power", "unknown")
     if name in _NETWORK_SYSTEMS:
-        return _unknown(name, "network", "what the other side does with a flush cannot be seen")
+        return unknown(name, "network", "what the other side does with a flush cannot be seen")
     if name.partition(".")[0] in ("fuse", "fuseblk"):
-        return _unknown(name, "fuse", "what its server does with a flush cannot be seen")
+        return unknown(name, "fuse", "what its server does with a flush cannot be seen")
     if mount.option("ro") is not None:
-        return _unknown(name, "read-only", "it is mounted read only")
+        return unknown(name, "read-only", "it is mounted read only")
     if name == "overlay":
         return _on_overlay(mount, target.upper, write)
     if name not in (*_OF_IOMAP, "btrfs"):
-        return _unknown(name, "file-system", "what it does with RWF_DSYNC is not known to fuaio")
+        return unknown(name, "file-system", "what it does with RWF_DSYNC is not known to fuaio")
     if not target.blocks:
-        return _unknown(name, *target.why_no_blocks)
+        return unknown(name, *target.why_no_blocks)
     return _on_disk(mount, target.blocks, write)
 
 
+def unknown(layer: str, reason: str, why: str) -> Verdict:
+    """Return that it is not known, and why."""
+    return Verdict("unknown", layer, reason, why, "unknown")
+
+
 def _known(word: Word, layer: str, why: str) -> Verdict:
-    return Verdict(word, layer, "ok", why)
+    asked: dict[Word, Asked] = {"native": "fua", "emulated": "flush", "not_needed": "nothing"}
+    return Verdict(word, layer, "ok", why, asked[word])
 
 
-def _unknown(layer: str, reason: str, why: str) -> Verdict:
-    return Verdict("unknown", layer, reason, why)
+def _none(layer: str, why: str, asked: Asked = "nothing") -> Verdict:
+    return Verdict("none", layer, "ok", why, asked)
 
 
 def _on_device(target: Target, write: Write) -> Verdict:
     if write.appends:
-        return _unknown("device", "no-append", "a block device does not grow")
+        return unknown("device", "no-append", "a block device does not grow")
     if not target.blocks:
-        return _unknown("device", *target.why_no_blocks)
+        return unknown("device", *target.why_no_blocks)
     return _below(target.blocks, fua=write.flagged and write.direct)
 
 
 def _on_overlay(mount: Mount, upper: Target | None, write: Write) -> Verdict:
     if mount.option("volatile") is not None:
         why = "it is mounted volatile, and then flushes nothing"
-        return _known("none", "overlay", why)
+        return _none("overlay", why)
     if upper is None:
         why = "its upper folder is not seen from here; ask where it was mounted"
-        return _unknown("overlay", "not-there", why)
+        return unknown("overlay", "not-there", why)
     return judge(upper, write)
 
 
 def _on_disk(mount: Mount, blocks: tuple[Block, ...], write: Write) -> Verdict:
     name = mount.file_system
     if mount.option("rtdev") is not None:
-        return _unknown(name, "realtime", "its files may lie on the realtime device")
+        return unknown(name, "realtime", "its files may lie on the realtime device")
     if mount.option("dax") not in (None, "never", "inode"):
-        return _unknown(name, "dax", "it maps persistent memory, which is written without a device")
+        return unknown(name, "dax", "it maps persistent memory, which is written without a device")
     why = _why_flush(mount, write)
     takes_fua = not why and all(_takes_fua(block.with_queue()) for block in blocks)
     found = _below(blocks, fua=takes_fua)
-    if found.word not in ("emulated", "native"):
+    if found.asked in ("nothing", "unknown"):
         return found
     if not takes_fua and mount.option("nobarrier") is not None:
         why = "it is mounted without barriers, so no flush is sent to a volatile cache"
-        return _known("none", name, why)
-    return found._replace(layer=name, why=why) if why else found
+        return _none(name, why)
+    return found._replace(layer=name, why=why) if why and found.word != "none" else found
 
 
 def _why_flush(mount: Mount, write: Write) -> str:
@@ -171,12 +180,16 @@ def _below(blocks: tuple[Block, ...], *, fua: bool) -> Verdict:
 
 def _of_device(block: Block, fua: bool) -> Verdict:
     block = block.with_queue()
+    if block.kind not in _MEMORY_DEVICES:
+        return _of_disk(block, fua)
+    why = f"{block.name} keeps what it has in memory, which ends with the power"
+    return _none(block.name, why, _of_disk(block, fua).asked)
+
+
+def _of_disk(block: Block, fua: bool) -> Verdict:
     name, cache = block.name, block.setting("queue/write_cache")
-    if block.kind in _MEMORY_DEVICES:
-        why = f"{name} keeps what it has in memory, which ends with the power"
-        return _known("none", name, why)
     if cache is None:
-        return _unknown(name, "not-there", f"the kernel does not tell write_cache of {name}")
+        return unknown(name, "not-there", f"the kernel does not tell write_cache of {name}")
     if block.kind == "loop":
         return _of_loop(block, cache)
     if block.members:
@@ -195,7 +208,7 @@ def _without_cache(block: Block) -> Verdict:
     name = block.name
     if block.setting("cache_type") == "write back":  # virtio-blk's, besides what the kernel goes by
         why = f"{name} has a volatile cache, but the kernel was told otherwise and sends no flush"
-        return _known("none", name, why)
+        return _none(name, why)
     why = f"{name} has no volatile cache, as the kernel sees it, so there is nothing to flush"
     return _known("not_needed", name, why)
 
@@ -205,22 +218,25 @@ def _of_members(block: Block, cache: str, fua: bool) -> Verdict:
     if cache != _WRITE_THROUGH or found.word not in ("emulated", "native"):
         return found
     why = f"{block.name} sends no flush on to {found.layer}, which has a volatile cache"
-    return _known("none", block.name, why)
+    return _none(block.name, why)
 
 
 def _of_loop(block: Block, cache: str) -> Verdict:
     name, file = block.name, block.behind
     if file is None:
-        return _unknown(name, "not-there", f"the file behind {name} is not seen from here")
+        return unknown(name, "not-there", f"the file behind {name} is not seen from here")
     direct = block.setting("loop/dio") == "1"
     appends = file.kind != "block device"
     below = judge(file, Write(flagged=False, direct=direct, appends=appends))
     if below.word in ("unknown", "none"):
-        return below._replace(why=f"{name} writes to {file.path}: {below.why}")
+        asked: Asked = "nothing" if cache == _WRITE_THROUGH else "flush"
+        if below.word == "unknown":
+            asked = "unknown"
+        return below._replace(why=f"{name} writes to {file.path}: {below.why}", asked=asked)
     if cache != _WRITE_THROUGH:
         why = f"a flush of {name} is an fsync of {file.path}"
         return _known("emulated", name, why)
     if direct and below.word == "not_needed":
         return below
     why = f"{name} sends no flush on to {file.path}, as if that had nothing volatile"
-    return _known("none", name, why)
+    return _none(name, why)

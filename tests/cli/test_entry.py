@@ -180,6 +180,13 @@ def test_ctrl_c_is_130_without_a_word(command: tuple[str, ...], tmp_path: Path) 
             ("report", "--sysroot", "/", "--section", "build", "/"),
             "fuaio report: --sysroot answers for the section target only",
         ),
+        (("report", "--observe"), "fuaio report: name the PATH"),
+        (
+            ("report", "--section", "observation", "/"),
+            "fuaio report: the section observation comes",
+        ),
+        (("report", "--destroy-data", "/"), "fuaio report: the section observation comes"),
+        (("report", "--observe", "--sysroot", "/", "/"), "fuaio report: --observe writes here"),
         (("report", "/no/such"), "fuaio report: Invalid value for PATH: /no/such: No such file"),
         (("report", "/dev/null"), "fuaio report: Invalid value for PATH: /dev/null is neither"),
         (("report", "--macro-prefix", "A"), "fuaio report: --macro-prefix goes with --format"),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from command import Fuaio
+from fixtures_root import LoopDevices
 from machine_trees import MachineTree
 
-from fuaio.probe import KNOWN, SECTIONS, decode_report, gather, render
+from fuaio.probe import KNOWN, SECTIONS, decode_report, gather, known_facts, render
 
 
 @pytest.mark.combination
@@ -17,7 +18,7 @@ def test_a_report_is_made_whatever_this_machine_can_do(fuaio: Fuaio) -> None:
     done = fuaio("report", "/")
     assert (done.returncode, done.stderr) == (0, b"")
     names = [line.split()[0] for line in done.stdout.decode().splitlines()[2:]]
-    assert sorted(names) == sorted(".".join(key) for key in KNOWN)
+    assert sorted(names) == sorted(".".join(key) for key in KNOWN if key[0] != "observation")
 
 
 @pytest.mark.parametrize("format_", ["text", "macros", "markdown", "json"])
@@ -44,7 +45,7 @@ def test_json_can_be_asked_again(fuaio: Fuaio) -> None:
     live = fuaio("check", "pwritev2", "engine:threads")
     saved = fuaio("check", "pwritev2", "engine:threads", "--report", "-", stdin=report)
     assert (saved.returncode, saved.stdout) == (live.returncode, live.stdout)
-    assert json.loads(report)["sections"].keys() == set(SECTIONS) - {"target"}
+    assert json.loads(report)["sections"].keys() == set(SECTIONS) - {"target", "observation"}
 
 
 def test_with_a_path_the_last_line_says_what_durable_writes_come_down_to(
@@ -54,6 +55,28 @@ def test_with_a_path_the_last_line_says_what_durable_writes_come_down_to(
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == render(gather(["target"], target=str(tmp_path)), "text").encode()
     assert done.stdout.splitlines()[-1].startswith(b"target.summary ")
+
+
+def test_what_is_observed_stands_beside_what_was_foretold(fuaio: Fuaio, scratch: Path) -> None:
+    done = fuaio("report", "--section", "target", "--observe", "--format", "json", str(scratch))
+    assert (done.returncode, done.stderr) == (0, b"")
+    report = decode_report(done.stdout)
+    assert list(report.sections) == ["target", "observation"]
+    names = [fact.name for fact in report.sections["observation"]]
+    assert sorted(names) == sorted(known.name for known in known_facts("observation"))
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.root
+def test_a_device_is_observed_only_with_the_leave_to_destroy(
+    fuaio: Fuaio, loop_device: LoopDevices
+) -> None:
+    device = str(loop_device())
+    words = ("report", "--section", "target", "--observe", device)
+    refused = fuaio(*words)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"--destroy-data allows that" in refused.stderr
+    assert b"1 write, 1 flush" in fuaio(*words, "--destroy-data").stdout
 
 
 def test_a_recorded_machine_answers_for_a_path_of_its_own(fuaio: Fuaio, tmp_path: Path) -> None:

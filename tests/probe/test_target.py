@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from block_devices import make_file_system, mounted
+from block_devices import make_file_system, mounted, told_of_its_cache
 from machine_trees import WRITE_BACK, WRITE_THROUGH, MachineTree, unpack
 
 from fuaio.aio import aligned_buffer, open_file
@@ -71,17 +71,6 @@ def flushes_a_write(device: Path, path: Path, engine: str, *, append: bool) -> f
         for block in range(BLOCKS):
             file.pwrite(data, first + block * BLOCK, fua=True)
         return (flushes_done(device) - before) / BLOCKS
-
-
-@contextmanager
-def told_of_its_cache(device: Path, cache: str) -> Iterator[None]:
-    """Kernels keep this for the next user of a loop device: it is put back."""
-    setting = Path(f"/sys/block/{device.name}/queue/write_cache")
-    setting.write_text(cache)
-    try:
-        yield
-    finally:
-        setting.write_text(WRITE_BACK)
 
 
 @pytest.mark.root

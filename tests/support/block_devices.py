@@ -81,6 +81,17 @@ def loop_device_over(
 
 
 @contextmanager
+def told_of_its_cache(device: Path, cache: str) -> Iterator[None]:
+    """Tell the kernel that a loop device of ours has a volatile cache, or none."""
+    setting = Path(f"/sys/block/{device.name}/queue/write_cache")
+    setting.write_text(cache)
+    try:
+        yield
+    finally:
+        setting.write_text("write back")
+
+
+@contextmanager
 def mounted(
     kind: str, source: Path | str, folder: Path, *, options: str = "nosuid,nodev"
 ) -> Iterator[Path]:

@@ -1,0 +1,199 @@
+"""What disks are seen to be asked for: on loop devices that are the test's own, and on any disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from block_devices import make_file_system, mounted, told_of_its_cache
+from fixtures_root import LoopDevices
+from needs import need_command
+
+from fuaio.bench import TargetError, _observe, _tracing, observe
+from fuaio.probe import ENGINES, Fact
+from fuaio.probe._target import Judged, judge_target
+from fuaio.probe._verdict import Verdict
+
+WRITE_BACK, WRITE_THROUGH = "write back", "write through"
+EVERYBODY = (*ENGINES, "pwritev2")
+
+
+def observed(path: Path, *, destroy_data: bool = False) -> dict[str, Fact]:
+    return {fact.name: fact for fact in observe(str(path), destroy_data=destroy_data)}
+
+
+@contextmanager
+def instances() -> Iterator[Path]:
+    """The folder with every instance of tracefs."""
+    mount = _tracing._mount_tracefs()
+    try:
+        yield Path(f"/proc/self/fd/{mount}/instances")
+    finally:
+        os.close(mount)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("cache", "flushes", "of_pwritev2"),
+    [(WRITE_BACK, ", 1 flush", ", 2 flushes"), (WRITE_THROUGH, "", "")],
+)
+def test_on_a_raw_device_a_call_of_pwritev2_costs_a_flush_more_than_an_engine(
+    loop_device: LoopDevices, cache: str, flushes: str, of_pwritev2: str
+) -> None:
+    device = loop_device()
+    with told_of_its_cache(device, cache):
+        found = observed(device, destroy_data=True)
+    for engine in ENGINES:
+        assert found[f"{engine}_overwrite_asked"].value == f"1 write{flushes}", engine
+        assert found[f"{engine}_append_asked"].reason == "no-append"
+    assert found["pwritev2_overwrite_asked"].value == f"1 write{of_pwritev2}"
+    assert (found["disagreements"].value, found["disagreements"].detail) == (
+        *(0, "3 verdicts compared"),
+    )
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("cache", [WRITE_BACK, WRITE_THROUGH])
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_what_was_foretold_of_a_file_system_is_seen(
+    scratch: Path, loop_device: LoopDevices, kind: str, cache: str
+) -> None:
+    device = loop_device(320 << 20)
+    make_file_system(kind, device)
+    with told_of_its_cache(device, cache), mounted(kind, device, scratch / "on") as folder:
+        found = observed(folder)
+        assert list(folder.glob("*")) in ([], [folder / "lost+found"])
+    assert found["disagreements"].value == 0, found["disagreements"].detail
+    assert found["disagreements"].detail == "6 verdicts compared"
+    for who in EVERYBODY:
+        asked = str(found[f"{who}_overwrite_asked"].value)
+        assert asked == ("1 write, 1 flush" if cache == WRITE_BACK else "1 write")
+        assert ("flush" in str(found[f"{who}_append_asked"].value)) == (cache == WRITE_BACK)
+
+
+@pytest.mark.root
+def test_of_a_device_in_memory_bios_are_seen(zram_device: Path) -> None:
+    found = observed(zram_device, destroy_data=True)
+    for who in EVERYBODY:
+        assert found[f"{who}_overwrite_asked"].value == "1 write"
+
+
+@pytest.mark.root
+def test_a_verdict_that_does_not_hold_is_a_finding(
+    loop_device: LoopDevices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = loop_device()
+
+    def wrong(root: Path, path: str) -> Judged:
+        judged = judge_target(root, path)
+        judged.overwrites["linux_aio"] = Verdict("native", "x", "ok", "it is wrong", "fua")
+        return judged
+
+    monkeypatch.setattr(_observe, "judge_target", wrong)
+    fact = observed(device, destroy_data=True)["disagreements"]
+    assert (fact.value, fact.detail) == (
+        *(1, "linux_aio_overwrite: foretold one FUA write, seen 1 write, 1 flush"),
+    )
+
+
+def test_on_this_disk_what_is_foretold_is_seen(scratch: Path) -> None:
+    fact = observed(scratch)["disagreements"]
+    # Of a builder's overlay, whose upper folder is not seen, neither is known.
+    assert (fact.value, fact.state) in ((0, "yes"), (None, "unknown")), fact.detail
+    assert list(scratch.iterdir()) == []
+
+
+OBSERVES = """
+import sys
+from fuaio.bench import observe
+for fact in observe(sys.argv[1]):
+    print(fact.name, fact.state, fact.detail, fact.value, sep="|")
+"""
+
+
+@pytest.mark.root
+def test_without_the_right_to_trace_flushes_are_counted_and_it_is_said(
+    scratch: Path, loop_device: LoopDevices
+) -> None:
+    device = loop_device(64 << 20)
+    make_file_system("ext4", device)
+    with mounted("ext4", device, scratch / "on") as folder:
+        without = [need_command("setpriv", "util-linux"), "--bounding-set=-sys_admin"]
+        done = subprocess.run(
+            [*without, sys.executable, "-c", OBSERVES, folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == ""
+    told = {line.split("|")[0]: line.split("|")[1:] for line in done.stdout.splitlines()}
+    for who in EVERYBODY:
+        state, detail, value = told[f"{who}_overwrite_asked"]
+        assert (state, value) == ("yes", "1 flush")
+        assert "FUA is not seen: tracefs cannot be mounted: Operation not permitted" in detail
+    assert told["disagreements"][2] == "0"
+
+
+def test_in_memory_there_is_nothing_to_see() -> None:
+    found = observed(Path("/dev/shm"))
+    assert {fact.state for fact in found.values()} == {"unknown"}
+    assert found["threads_overwrite_asked"].reason == "no-device"
+
+
+@pytest.mark.root
+def test_a_device_is_left_alone_without_the_leave_to_destroy(loop_device: LoopDevices) -> None:
+    device = loop_device()
+    before = device.read_bytes()
+    with pytest.raises(TargetError, match="--destroy-data"):
+        observe(str(device))
+    assert device.read_bytes() == before
+
+
+# ---- nothing is left ----
+
+
+@pytest.mark.root
+def test_no_instance_is_left_after_an_error() -> None:
+    with instances() as folder:
+        before = set(os.listdir(folder))
+        try:
+            with _tracing.tracing([]):
+                assert len(os.listdir(folder)) == len(before) + 1
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+        assert set(os.listdir(folder)) == before
+
+
+TRACES = """
+import signal, sys
+from fuaio.bench._tracing import tracing
+with tracing([]):
+    print("traces", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_instance_is_left_by_one_who_is_ended(number: signal.Signals) -> None:
+    with instances() as folder:
+        before = set(os.listdir(folder))
+        with subprocess.Popen(
+            [sys.executable, "-c", TRACES],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "traces\n"
+            assert set(os.listdir(folder)) != before
+            process.send_signal(number)
+            assert process.stdout.read() == ""  # until all who hold it have ended
+        assert set(os.listdir(folder)) == before
