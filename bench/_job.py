@@ -23,7 +23,7 @@ from fuaio.aio._engines import Refusal, new_queue
 from fuaio.aio._open import ask, open_any
 from fuaio.aio._queue import Queue
 from fuaio.bench._ours import Order, Way
-from fuaio.bench._work import Answer, Pattern
+from fuaio.bench._work import Answer, Pattern, cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,10 +104,15 @@ def _takes_batches(order: Order) -> bool:
 
 
 class _Offsets:
-    """Where to write next, round and round, by the pattern; other jobs write elsewhere."""
+    """Where to write next, by the pattern; other jobs write elsewhere.
+
+    Round and round in the region; or behind it, further and further.
+    """
 
     def __init__(self, order: Order) -> None:
         work = order.work
+        self._block = work.block_bytes
+        self._end = cut_off(work) if work.pattern is Pattern.APPEND else 0
         blocks = work.region_bytes // work.block_bytes
         count = min(blocks, _MOST_OFFSETS)
         if work.pattern is Pattern.RANDOM:
@@ -123,6 +128,9 @@ class _Offsets:
 
     def take(self, count: int) -> array[int]:
         """Return the next *count*, which are no more than there are."""
+        if self._end:
+            first, self._end = self._end, self._end + count * self._block
+            return array("q", range(first, self._end, self._block))
         taken = self._twice[self._at : self._at + count]
         self._at = (self._at + count) % len(self)
         return taken

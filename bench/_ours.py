@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fuaio.bench._work import Answer, Work, decode_answer
+from fuaio.bench._work import Answer, Work, decode_answer, why_no_appends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,8 @@ class Ours:
 
         if self.engine not in available().engines:
             return available().why_not[self.engine]
+        if reason := why_no_appends(work):
+            return reason
         if self.engine == "threads" and work.depth > 1:
             return "the threads engine takes one write at a time from a batch; measure it with jobs"
         with open_file(work.path, engine=self.engine, direct=work.direct) as file:

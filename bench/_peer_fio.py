@@ -41,6 +41,8 @@ class Fio(Peer):
         """Return why it cannot do *work* here, or nothing."""
         if shutil.which("fio") is None:
             return "fio is not on PATH: apt install fio, or run ci/peers"
+        if work.pattern is Pattern.APPEND:
+            return "of fio overwrites are measured; of fuaio, and Python's own, appends too"
         if self._engine == "psync" and work.depth > 1:
             return "fio's psync has one write in flight: use fio-libaio or fio-io_uring, or depth 1"
         return ""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _WRITERS: dict[str, Callable[[Task], int]] = {
     "os-pwritev": _peer_rings.os_pwritev,
+    "os-o_dsync": _peer_rings.os_o_dsync,
+    "os-fdatasync": _peer_rings.os_fdatasync,
     "asyncio-threads": _peer_asyncio.asyncio_threads,
     "caio-uring": _peer_asyncio.caio_uring,
     "caio-linux": _peer_asyncio.caio_linux,

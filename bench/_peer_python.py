@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fuaio.bench._peer import Peer
+from fuaio.bench._work import why_no_appends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ __all__ = ["LIBRARIES", "Library"]
 # By the name of the contestant, the module that it imports.
 LIBRARIES = {
     "os-pwritev": "os",
+    "os-o_dsync": "os",
+    "os-fdatasync": "os",
     "asyncio-threads": "asyncio",
     "caio-uring": "caio",
     "caio-linux": "caio",
@@ -44,9 +47,9 @@ class Library(Peer):
         module = LIBRARIES[self.name]
         if find_spec(module) is None:
             return f"{module} is not installed here: pip install 'fuaio[peers]', or run ci/peers"
-        if self.name == "os-pwritev" and work.depth > 1:
+        if module == "os" and work.depth > 1:
             return "os.pwritev has one write in flight: asyncio-threads calls it in threads"
-        return ""
+        return why_no_appends(work)
 
     def command(self, work: Work, job: int) -> Sequence[str]:
         """Return the program that does it."""

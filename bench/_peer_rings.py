@@ -13,25 +13,48 @@ from typing import TYPE_CHECKING
 from fuaio.bench._peer_task import aligned_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from mmap import mmap
+
     from fuaio.bench._peer_task import Task
 
 _BETWEEN_LOOKS = 64  # writes
 
-__all__ = ["libaio", "liburing", "os_pwritev", "uring_api"]
+__all__ = ["libaio", "liburing", "os_fdatasync", "os_o_dsync", "os_pwritev", "uring_api"]
 
 
 def os_pwritev(task: Task) -> int:
     """os.pwritev with RWF_DSYNC, one after the other."""
-    fd = task.open(durable=False)
+    return _one_after_the_other(task, task.open(durable=False), os.pwritev, os.RWF_DSYNC)
+
+
+def os_o_dsync(task: Task) -> int:
+    """os.pwritev to a descriptor opened with O_DSYNC."""
+    return _one_after_the_other(task, task.open(durable=True), os.pwritev, 0)
+
+
+def os_fdatasync(task: Task) -> int:
+    """os.pwritev, and os.fdatasync behind each."""
+
+    def write(fd: int, blocks: list[mmap], offset: int, flags: int) -> int:
+        written = os.pwritev(fd, blocks, offset, flags)
+        os.fdatasync(fd)
+        return written
+
+    return _one_after_the_other(task, task.open(durable=False), write, 0)
+
+
+def _one_after_the_other(
+    task: Task, fd: int, write: Callable[[int, list[mmap], int, int], int], flags: int
+) -> int:
     blocks = [task.block()]
-    pwritev, dsync = os.pwritev, os.RWF_DSYNC
     writes = 0
     task.begin()
     while (now := perf_counter()) < task.end:
         # As ours: the clock is read once for many, and the list is made before they are written.
         count = 1 if task.work.latencies else _BETWEEN_LOOKS
         for offset in list(islice(task.offsets, count)):
-            task.check(pwritev(fd, blocks, offset, dsync))
+            task.check(write(fd, blocks, offset, flags))
         writes += count
         if task.work.latencies:
             task.latencies_s.append(perf_counter() - now)

@@ -72,7 +72,7 @@ def _title(run: Run, jobs: int) -> str:
     machine, work = run.machine, run.work
     file_system = f"{machine.file_system} on " if machine.file_system else ""
     return (
-        f"Overwrites of {work.block_bytes} bytes, O_DIRECT, {work.pattern}, by {jobs} "
+        f"{work.pattern.words.capitalize()}, {work.block_bytes} bytes each, O_DIRECT, by {jobs} "
         f"job{'s' if jobs > 1 else ''}: {file_system}{machine.device or 'a device not known'}, "
         f"write cache {machine.write_cache or 'not known'}, fua {machine.fua or 'not known'}"
     )

@@ -53,8 +53,8 @@ def _machine_lines(run: Run) -> list[str]:
         f"{machine.processor}, {machine.processors} processors"
         + (f", {allowed} of them used" if allowed < machine.processors else ""),
         f"{machine.place}: {_device_words(machine)}",
-        f"overwrites of {work.block_bytes} bytes, {work.pattern}, in {work.region_bytes} bytes, "
-        f"O_DIRECT; {run.rounds} rounds of {work.seconds:g} s, median",
+        f"{work.pattern.words}, {work.block_bytes} bytes each, O_DIRECT, in a region of "
+        f"{work.region_bytes} bytes; {run.rounds} rounds of {work.seconds:g} s, median",
     ]
     if machine.why_no_flushes:
         lines.append(f"flushes are not known: {machine.why_no_flushes}")

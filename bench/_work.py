@@ -8,6 +8,8 @@ before any does it again.
 
 from __future__ import annotations
 
+import os
+import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -16,7 +18,16 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Answer", "Contestant", "Pattern", "Released", "Work", "decode_answer"]
+__all__ = [
+    "Answer",
+    "Contestant",
+    "Pattern",
+    "Released",
+    "Work",
+    "cut_off",
+    "decode_answer",
+    "why_no_appends",
+]
 
 
 class Pattern(StrEnum):
@@ -24,10 +35,21 @@ class Pattern(StrEnum):
 
     RANDOM = "random"
     SEQUENTIAL = "sequential"
+    APPEND = "append"
+    """Behind the region: the file grows with each write. It is cut off before the next turn."""
+
+    @property
+    def words(self) -> str:
+        """What is done."""
+        return {
+            Pattern.RANDOM: "overwrites at random",
+            Pattern.SEQUENTIAL: "overwrites in sequence",
+            Pattern.APPEND: "appends",
+        }[self]
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """Overwrite blocks of a region that was written before, for a while."""
+    """Overwrite blocks of a region that was written before, or append to it, for a while."""
 
     path: str
     """A device or a file that stays as long as the run; it may be one of /proc/PID/fd."""
@@ -44,6 +66,21 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """The byte that every block consists of: the same for all, since a device may look at it."""
     latencies: bool = False
     """Take the time of single writes too, where the contestant can: not the rounds of IOPS."""
+
+
+def cut_off(work: Work) -> int:
+    """Make the file end where the region does, for writes behind it; return where that is."""
+    os.truncate(work.path, work.region_bytes)
+    return work.region_bytes
+
+
+def why_no_appends(work: Work) -> str:
+    """Return why nobody could append there; empty where one can, or is not asked to."""
+    if work.pattern is not Pattern.APPEND:
+        return ""
+    if work.jobs > 1:
+        return "one process makes the file longer; measure appends with one job"
+    return "a block device does not grow" if stat.S_ISBLK(os.stat(work.path).st_mode) else ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
