@@ -17,6 +17,7 @@ from fuaio.bench._record import Latencies, Machine, Result, Run, Sample
 from fuaio.bench._run import DEPTHS, QEMU, Plan, measure
 from fuaio.bench._table import render
 from fuaio.bench._target import Target, TargetError, block_device, scratch_file
+from fuaio.bench._trial import try_out
 from fuaio.bench._work import Answer, Contestant, Pattern, Released, Work
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "plot",
     "render",
     "scratch_file",
+    "try_out",
 ]

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio import aligned_buffer, open_file
 from fuaio.bench._device import counted
-from fuaio.bench._target import block_device, scratch_file
+from fuaio.bench._target import place_at
 from fuaio.bench._tracing import Asked, Tracing, TracingError, tracing
 from fuaio.probe._known import ENGINES, make_fact
 from fuaio.probe._target import Judged, judge_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from mmap import mmap
 
     from fuaio.bench._device import Device
@@ -70,7 +69,10 @@ def observe(path: str, *, destroy_data: bool = False) -> list[Fact]:
     if not disks:
         seen = dict.fromkeys(_names(), _Seen(why_not=target.why_no_blocks))
     else:
-        with _place(judged, destroy_data) as place, _watching(disks) as watch:
+        with (
+            place_at(path, _REGION_BYTES, destroy_data=destroy_data) as place,
+            _watching(disks) as watch,
+        ):
             end = place.region_bytes
             for who in (*ENGINES, PWRITEV2):
                 seen[f"{who}_overwrite"] = _see(who, place, 0, watch)
@@ -83,14 +85,6 @@ def observe(path: str, *, destroy_data: bool = False) -> list[Fact]:
 
 def _names() -> list[str]:
     return [f"{who}_{what}" for who in (*ENGINES, PWRITEV2) for what in ("overwrite", "append")]
-
-
-def _place(judged: Judged, destroy_data: bool) -> AbstractContextManager[Target]:
-    target = judged.target
-    if target.kind == "block device":
-        return block_device(target.path, _REGION_BYTES, destroy_data=destroy_data)
-    folder = target.path if target.kind == "folder" else os.path.dirname(target.path)
-    return scratch_file(folder, _REGION_BYTES)
 
 
 class _Watch:

@@ -17,6 +17,7 @@ from fuaio.probe._machine import Machine, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 __all__ = ["Target", "TargetError", "block_device", "scratch_file"]
 
@@ -125,6 +126,27 @@ def block_device(
         yield Target(device, os.path.realpath(device), size_bytes, "", device_below(fd))
     finally:
         os.close(fd)
+
+
+def place_at(path: str, size_bytes: int, *, destroy_data: bool) -> AbstractContextManager[Target]:
+    """Return where to write for what is asked about *path*.
+
+    That is a scratch file in the folder, or in that of the file; or the block device itself.
+
+    Raises:
+        TargetError: There is nothing; and see `scratch_file` and `block_device`.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise TargetError(f"{path}: {error.strerror}") from None
+    if stat.S_ISBLK(mode):
+        return block_device(path, size_bytes, destroy_data=destroy_data)
+    if stat.S_ISDIR(mode):
+        return scratch_file(path, size_bytes)
+    if not stat.S_ISREG(mode):
+        raise TargetError(f"{path} is neither a file, a folder nor a block device")
+    return scratch_file(os.path.dirname(os.path.realpath(path)), size_bytes)
 
 
 def _nameless_file(folder: str) -> int:

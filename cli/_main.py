@@ -12,7 +12,7 @@ from fuaio import __version__
 USAGE = 2
 
 # A command's name, and the file of the same name that defines it as `command`.
-COMMANDS = ("bench", "check", "diff", "prepare", "report", "scan")
+COMMANDS = ("bench", "check", "diff", "prepare", "report", "scan", "trial")
 
 
 class _Commands(click.Group):

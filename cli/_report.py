@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fuaio.cli._output import tell
+from fuaio.cli._writing import add_observation, add_trial
 from fuaio.probe import FORMATS, SECTIONS, TargetError, escape, gather, known_facts, render
 
 
@@ -48,7 +49,16 @@ def _meanings() -> str:
     is_flag=True,
     help="Write durably in PATH's folder, and tell what its disks were asked for each time.",
 )
-@click.option("--destroy-data", is_flag=True, help="Let --observe overwrite the block device PATH.")
+@click.option(
+    "--trial",
+    is_flag=True,
+    help="Write durably in PATH's folder, and tell what it costs: as `fuaio trial` does.",
+)
+@click.option(
+    "--destroy-data",
+    is_flag=True,
+    help="Let these two overwrite the start of the block device PATH.",
+)
 @click.argument("path", required=False)
 def command(
     format_: str,
@@ -56,6 +66,7 @@ def command(
     sections: tuple[str, ...],
     sysroot: str | None,
     observe: bool,
+    trial: bool,
     destroy_data: bool,
     path: str | None,
 ) -> int:
@@ -65,26 +76,31 @@ def command(
     one FUA write (native), a write and a flush (emulated), no flush needed (not_needed), nothing
     that survives a power cut (none), or unknown; and which layer decides that.
 
-    Changes nothing, but for --observe: a ring, an AIO context and a memory file are made for a
-    moment. --observe writes to a scratch file that has no name. As root it sees each request that
-    goes to the disks by the kernel's tracepoints, else it counts flushes alone.
+    Changes nothing, but for --observe and --trial: a ring, an AIO context and a memory file are
+    made for a moment. These two write to a scratch file that has no name. As root --observe sees
+    each request that goes to the disks by the kernel's tracepoints, else it counts flushes alone.
     """
     if macro_prefix and format_ != "macros":
         raise click.UsageError("--macro-prefix goes with --format macros only")
-    if path is None and ("target" in sections or sysroot is not None or observe):
+    writes = trial or observe
+    if path is None and ("target" in sections or sysroot is not None or writes):
         raise click.UsageError("name the PATH that the section target is to be about")
-    if ("observation" in sections and not observe) or (destroy_data and not observe):
-        raise click.UsageError("the section observation comes with --observe, which writes")
+    for section, is_asked in (("observation", observe), ("trial", trial)):
+        if section in sections and not is_asked:
+            option = "--observe" if section == "observation" else "--trial"
+            raise click.UsageError(f"the section {section} comes with {option}, which writes")
+    if destroy_data and not writes:
+        raise click.UsageError("--destroy-data goes with --observe or --trial, which write")
     if sysroot is not None:
-        if observe:
-            raise click.UsageError("--observe writes here, and --sysroot is another machine")
+        if writes:
+            raise click.UsageError("--observe and --trial write here; --sysroot is elsewhere")
         sections = _only_the_target(sections, sysroot)
     try:
         report = gather(sections or SECTIONS, Path(sysroot or "/"), path)
+        if trial and path is not None:
+            add_trial(report, path, destroy_data=destroy_data)
         if observe and path is not None:
-            from fuaio.bench import observe as observe_writes
-
-            report.sections["observation"] = observe_writes(path, destroy_data=destroy_data)
+            add_observation(report, path, destroy_data=destroy_data)
         text = render(report, format_, macro_prefix)
     except TargetError as error:
         raise click.BadParameter(escape(str(error)), param_hint="PATH") from None

@@ -21,7 +21,7 @@ def gather(
 
     Args:
         sections: Some of `SECTIONS`, in any order; there is no section target without *target*,
-            and none observation, for which `fuaio.bench.observe` writes.
+            and none trial or observation, for which `fuaio.bench` writes.
         root: Where /proc and /sys lie, for recorded trees.
         target: A file, a folder or a block device for the section target.
 
@@ -35,7 +35,7 @@ def gather(
     wanted = set(sections)
     if not wanted <= set(SECTIONS):
         raise KeyError(min(wanted - set(SECTIONS)))
-    wanted.discard("observation")
+    wanted -= {"trial", "observation"}
     if target is None:
         wanted.discard("target")
     found = {name: _read(name, build, root, target) for name in SECTIONS if name in wanted}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fuaio.probe._record import Fact, Kind, State, Value
 
-SECTIONS = ("build", "library", "kernel", "policy", "target", "observation")
+SECTIONS = ("build", "library", "kernel", "policy", "target", "trial", "observation")
 ENGINES = ("io_uring", "linux_aio", "threads")
 VERDICTS = ("native", "not_needed", "emulated", "none", "unknown")
 
@@ -71,6 +71,39 @@ def _asked() -> tuple[Known, ...]:
         )
         for who in (*ENGINES, "pwritev2")
         for what in ("overwrite", "append")
+    )
+
+
+def _trials() -> tuple[Known, ...]:
+    methods = {
+        **{engine: f"RWF_DSYNC by {engine}" for engine in ENGINES},
+        "o_dsync": "a write to a descriptor opened with O_DSYNC",
+        "fdatasync": "a write, then fdatasync",
+        "group": "16 writes at once, then a flush",
+    }
+    doing = {"overwrite": "overwriting", "append": "appending"}
+    return (
+        _saw("trial", "direct_memory_align", "least that O_DIRECT took of a buffer", "bytes"),
+        _saw("trial", "direct_offset_align", "least that O_DIRECT took of an offset", "bytes"),
+        *(
+            _saw("trial", f"{engine}_can_fua", f"how {engine} asked: native is with RWF_DSYNC")
+            for engine in ENGINES
+        ),
+        *(
+            _saw(
+                "trial",
+                f"{engine}_{what}_sleeps",
+                f"of 16 submissions by {engine}, {words}: those that put the thread to sleep",
+                "submissions",
+            )
+            for engine in ("io_uring", "linux_aio")
+            for what, words in doing.items()
+        ),
+        *(
+            _saw("trial", f"{method}_{what}_ns", f"{words}, 4096 bytes: {how}", "ns")
+            for what, words in doing.items()
+            for method, how in methods.items()
+        ),
     )
 
 
@@ -152,6 +185,7 @@ _TABLE = (
     _saw("target", "overwrite", "the best engine's verdict on an overwrite"),
     _saw("target", "append", "the best engine's verdict where the file grows"),
     _saw("target", "summary", "both in one sentence"),
+    *_trials(),
     *_asked(),
     _saw(
         "observation", "disagreements", "verdicts of the section target that were seen not to hold"

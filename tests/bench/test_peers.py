@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from bench_programs import run_job
 from fixtures_root import LoopDevices
 from needs import need_engine, need_root
 from real_strace import need_strace
 
 from fuaio.bench import (
-    Answer,
     Contestant,
     Pattern,
     Target,
@@ -30,7 +30,6 @@ from fuaio.bench._peer_qemu import qemu_seconds
 
 REGION_BYTES = 1 << 20
 BEHIND_BYTES = 1 << 16
-LIMIT_S = 60
 PEERS = peers()
 
 
@@ -65,27 +64,12 @@ def work_for(peer: Contestant, target: Target, **changes: object) -> Work:
     return work
 
 
-def run_peer(peer: Contestant, work: Work, *before: str) -> Answer:
-    done = subprocess.run(
-        [*before, *peer.command(work, 0)],
-        input="\n",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_S,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    ready, answer = done.stdout.splitlines()
-    assert ready == "ready"
-    return peer.answer(answer, work)
-
-
 @pytest.mark.parametrize("depth", [1, 16])
 def test_a_peer_fills_blocks_of_the_region_and_nothing_behind_it(
     peer: Contestant, target: Target, depth: int
 ) -> None:
     work = work_for(peer, target, depth=depth)
-    answer = run_peer(peer, work)
+    answer = run_job(peer, work)
     assert answer.writes >= 1
     assert answer.elapsed_s > 0
     # Of fio and QEMU what their start costs is taken off, which may be more in so short a time.
@@ -108,7 +92,7 @@ def test_a_device_with_a_cache_is_flushed_for_each_write_of_a_peer(
     with block_device(device, REGION_BYTES, destroy_data=True) as target:
         work = work_for(peer, target)
         before = target.device.flushes()
-        answer = run_peer(peer, work)
+        answer = run_job(peer, work)
         after = target.device.flushes()
     assert before is not None
     assert after is not None
@@ -124,7 +108,7 @@ def test_who_takes_flags_is_given_the_flag(target: Target, tmp_path: Path, name:
     trace = tmp_path / "trace"
     watched = "trace=pwritev2,io_submit"
     strace = (need_strace(), "-f", "-qq", "-o", str(trace), "-e", watched)
-    answer = run_peer(peer, work, *strace)
+    answer = run_job(peer, work, *strace)
     calls = [line for line in trace.read_text().splitlines() if "resumed" not in line]
     assert sum("RWF_DSYNC" in call for call in calls) >= answer.writes
 

@@ -12,13 +12,15 @@ from machine_trees import MachineTree
 
 from fuaio.probe import KNOWN, SECTIONS, decode_report, gather, known_facts, render
 
+WRITTEN = ("trial", "observation")
+
 
 @pytest.mark.combination
 def test_a_report_is_made_whatever_this_machine_can_do(fuaio: Fuaio) -> None:
     done = fuaio("report", "/")
     assert (done.returncode, done.stderr) == (0, b"")
     names = [line.split()[0] for line in done.stdout.decode().splitlines()[2:]]
-    assert sorted(names) == sorted(".".join(key) for key in KNOWN if key[0] != "observation")
+    assert sorted(names) == sorted(".".join(key) for key in KNOWN if key[0] not in WRITTEN)
 
 
 @pytest.mark.parametrize("format_", ["text", "macros", "markdown", "json"])
@@ -45,7 +47,7 @@ def test_json_can_be_asked_again(fuaio: Fuaio) -> None:
     live = fuaio("check", "pwritev2", "engine:threads")
     saved = fuaio("check", "pwritev2", "engine:threads", "--report", "-", stdin=report)
     assert (saved.returncode, saved.stdout) == (live.returncode, live.stdout)
-    assert json.loads(report)["sections"].keys() == set(SECTIONS) - {"target", "observation"}
+    assert json.loads(report)["sections"].keys() == set(SECTIONS) - {"target", *WRITTEN}
 
 
 def test_with_a_path_the_last_line_says_what_durable_writes_come_down_to(
@@ -65,6 +67,18 @@ def test_what_is_observed_stands_beside_what_was_foretold(fuaio: Fuaio, scratch:
     names = [fact.name for fact in report.sections["observation"]]
     assert sorted(names) == sorted(known.name for known in known_facts("observation"))
     assert list(scratch.iterdir()) == []
+
+
+def test_a_trial_is_a_section_too_and_a_command(fuaio: Fuaio, scratch: Path) -> None:
+    words = ("--observe", "--format", "json", str(scratch))
+    done = fuaio("report", "--section", "target", "--trial", *words)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(decode_report(done.stdout).sections) == ["target", "trial", "observation"]
+    done = fuaio("trial", "--seconds", "0.001", *words)
+    assert (done.returncode, done.stderr) == (0, b"")
+    report = decode_report(done.stdout)
+    assert list(report.sections) == ["trial", "observation"]
+    assert report.facts()["trial", "threads_overwrite_ns"].state == "yes"
 
 
 @pytest.mark.root

@@ -142,7 +142,7 @@ def test_an_unknown_format_is_refused() -> None:
         render(BUILD, "html")
 
 
-@pytest.mark.parametrize("section", [name for name in SECTIONS if name != "observation"])
+@pytest.mark.parametrize("section", [*SECTIONS[:5]])
 def test_markdown_rows_have_as_many_cells_as_the_head(section: str) -> None:
     report = gather([section], target="/")
     rows = [line for line in render(report, "markdown").splitlines() if line.startswith("|")]

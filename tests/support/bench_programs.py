@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Literal
 
 import msgspec
 
-from fuaio.bench import Answer, Machine, Result, Run, Sample, Work
+from fuaio.bench import Answer, Contestant, Machine, Result, Run, Sample, Work
 from fuaio.bench._statistics import summarize
 from fuaio.bench._work import decode_answer
 
+LIMIT_S = 60
 WORK = Work(path="", region_bytes=1 << 20, seconds=0.01)
 ANSWER = Answer(writes=100, elapsed_s=0.5, cpu_s=0.25, latencies_s=[0.001, 0.002])
 
@@ -107,3 +109,19 @@ def sample_run() -> Run:
         rounds=3,
         results=results,
     )
+
+
+def run_job(peer: Contestant, work: Work, *before: str) -> Answer:
+    """Let *peer* do *work* as its first job; *before* is what runs it, such as strace."""
+    done = subprocess.run(
+        [*before, *peer.command(work, 0)],
+        input="\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    ready, answer = done.stdout.splitlines()
+    assert ready == "ready"
+    return peer.answer(answer, work)

@@ -1,0 +1,130 @@
+"""What a trial learns by doing: on this disk, and on loop devices that are the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+from bench_programs import run_job
+from fixtures_root import LoopDevices
+from needs import need_engine
+
+from fuaio.bench import Ours, Pattern, TargetError, Way, Work, _trial, peers, scratch_file, try_out
+from fuaio.probe import Fact, known_facts
+
+SECONDS = 0.002
+
+
+def learnt(path: Path, *, destroy_data: bool = False) -> dict[str, Fact]:
+    facts = try_out(str(path), seconds=SECONDS, destroy_data=destroy_data)
+    return {fact.name: fact for fact in facts}
+
+
+def test_every_known_fact_is_told_and_every_turn_counted(scratch: Path) -> None:
+    turns: list[None] = []
+    facts = try_out(str(scratch), seconds=SECONDS, done=lambda: turns.append(None))
+    assert sorted(fact.name for fact in facts) == sorted(
+        known.name for known in known_facts("trial")
+    )
+    assert len(turns) == _trial.turns()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_disk_takes_writes_by_every_method_that_needs_no_library(scratch: Path) -> None:
+    found = learnt(scratch)
+    for name in ("threads", "o_dsync", "fdatasync", "group"):
+        for what in ("overwrite", "append"):
+            fact = found[f"{name}_{what}_ns"]
+            assert isinstance(fact.value, int), fact
+            assert fact.value > 0
+            assert fact.detail.startswith("p50 "), fact
+    assert found["threads_can_fua"].value in ("native", "emulated")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("block_bytes", [512, 4096])
+def test_the_alignment_of_a_device_is_found_by_doing(
+    loop_device: LoopDevices, block_bytes: int
+) -> None:
+    device = loop_device(logical_block_bytes=block_bytes)
+    found = learnt(device, destroy_data=True)
+    assert found["direct_offset_align"].value == block_bytes
+    assert found["threads_can_fua"].value == "emulated"  # write, then fdatasync, on a raw device
+    assert found["threads_append_ns"].state == "unknown"
+    assert "does not grow" in found["threads_append_ns"].detail
+
+
+def test_a_file_is_left_alone_and_its_folder_taken(scratch: Path) -> None:
+    path = scratch / "dear"
+    path.write_bytes(b"dear")
+    assert learnt(path)["threads_overwrite_ns"].state == "yes"
+    assert path.read_bytes() == b"dear"
+    assert list(scratch.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/no/such"])
+def test_what_is_no_place_to_write_to_is_refused(path: str) -> None:
+    with pytest.raises(TargetError, match=r"neither a file|No such file"):
+        try_out(path)
+
+
+@pytest.mark.root
+def test_a_device_is_left_alone_without_the_leave_to_destroy(loop_device: LoopDevices) -> None:
+    device = loop_device()
+    before = device.read_bytes()
+    with pytest.raises(TargetError, match="--destroy-data"):
+        try_out(str(device))
+    assert device.read_bytes() == before
+
+
+@pytest.mark.parametrize("sleeps", [False, True])
+def test_a_submission_that_sleeps_is_told_from_one_that_does_not(sleeps: bool) -> None:
+    async def write() -> int:
+        if sleeps:
+            time.sleep(0.001)  # in the first step, as a system call that blocks
+        await asyncio.sleep(0.001)  # behind it, where sleeping is no harm
+        return 4096
+
+    slept: list[int] = []
+
+    async def run() -> int:
+        return await _trial._noting_sleeps(write(), slept)
+
+    assert asyncio.run(run()) == 4096
+    assert len(slept) == 1
+    assert bool(slept[0]) == sleeps
+
+
+# ---- appends, as bench measures them ----
+
+
+@pytest.mark.parametrize("name", ["io_uring", "linux_aio", "threads", "os-pwritev", "os-fdatasync"])
+def test_appends_make_the_file_longer_and_are_cut_off_before_the_next_turn(
+    scratch: Path, name: str
+) -> None:
+    ours = not name.startswith("os-")
+    if ours:
+        need_engine(name)
+    contestant = Ours(name, Way.FUA) if ours else peers()[name]
+    with scratch_file(str(scratch), 1 << 20) as target:
+        work = Work(path=target.path, region_bytes=1 << 20, seconds=SECONDS, pattern=Pattern.APPEND)
+        assert contestant.why_not(work) == ""
+        for _ in range(2):
+            writes = run_job(contestant, work).writes
+            grown = os.stat(target.path).st_size - (1 << 20)
+            assert grown >= writes * 4096
+            assert grown % 4096 == 0
+            os.truncate(target.path, 1 << 21)  # zeros that the next turn must not count
+        with open(target.path, "rb") as file:
+            assert file.read(1 << 20) == b"\xa5" * (1 << 20)
+
+
+def test_who_cannot_append_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    work = Work(path=str(path), region_bytes=1 << 20, pattern=Pattern.APPEND, jobs=2)
+    assert "one job" in Ours("threads", Way.FUA).why_not(work)
+    assert "one job" in peers()["os-o_dsync"].why_not(work)
