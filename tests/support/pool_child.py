@@ -9,6 +9,7 @@ A step that the machine does not let it take ends it with status 77 and the reas
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 from memory_file import memory_file
@@ -18,7 +19,8 @@ from real_refused_child import CANNOT, become, memlock
 from fuaio.aio import BufferPool, open_file
 
 BLOCK = 4096
-USER = "51966"  # nobody else's, since what a user pins is counted in all its processes
+# What a user pins is counted in all its processes, those of another run of this test among them.
+USER = str((1 << 20) + int.from_bytes(os.urandom(3), "big"))
 
 
 def main() -> None:
