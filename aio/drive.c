@@ -444,17 +444,30 @@ unsigned fuaio_queue_promised(struct fuaio_queue *q)
 	return count;
 }
 
-/* Refuse what begins from now on, and go on until nothing is in flight and nobody inside. */
+/* A write whose completion was reaped here, and whose own thread is between two waits. */
+static bool owes_a_flush(const struct fuaio_queue *q, unsigned wait_ms)
+{
+	return wait_ms && fuaio_rules_flush_due(q);
+}
+
+/* Refuse what begins from now on, and go on until nothing is in flight, no written request waits
+ * for its flush, and nobody is inside. */
 static int drain(struct fuaio_queue *q, unsigned wait_ms)
 {
 	int rc = 0;
 
 	q->closing = true;
-	while (!rc && (q->users || q->reaping || fuaio_rules_slots_taken(q))) {
-		if (q->users || q->reaping)
+	while (!rc && (q->users || q->reaping || fuaio_rules_slots_taken(q) || owes_a_flush(q, wait_ms))) {
+		if (q->users || q->reaping) {
 			rc = wait_ms ? sleep_slice(q, &q->idle) : -EINTR;
-		else if (!submit_all(q, 0))
+		} else if (owes_a_flush(q, wait_ms) && (q->engine_cannot_flush || q->options.ops->run)) {
+			q->users++; /* another close must not take the descriptor away meanwhile */
+			flush_in_this_thread(q);
+			q->users--;
+			wake_next(q);
+		} else if (!submit_all(q, 0)) {
 			rc = reap(q, wait_ms, 1);
+		}
 	}
 	return rc;
 }

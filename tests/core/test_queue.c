@@ -130,6 +130,30 @@ static void test_an_abandoned_request_is_held_until_its_completion(void)
 	close(f.fd);
 }
 
+/* A close reaps what a thread between two waits has written, and makes it durable. */
+static void test_a_write_that_is_reaped_by_a_close_gets_its_flush(void)
+{
+	struct fixture f = set_up(true, true, 4);
+	struct iovec iov = { "promised", 8 };
+	int error;
+	struct fuaio_request *r = fuaio_request_new(f.queue, FUAIO_WRITE, true, 0, &iov, 1, &error);
+
+	faults_restart();
+	if (!ops->run) {
+		faults_rule(FAULTS_WRITE, 1, 1, FAULTS_HOLD, 0);
+		CHECK(r && fuaio_request_run(r) == -EINTR);
+		faults_release();
+		while (fuaio_queue_close(f.queue, 100) == -EINTR)
+			continue;
+		CHECK(faults_seen_count(FAULTS_FLUSH) == 1);
+		CHECK(fuaio_request_run(r) == 8);
+	}
+	fuaio_request_free(r);
+	fuaio_queue_close(f.queue, 100);
+	fuaio_queue_free(f.queue);
+	close(f.fd);
+}
+
 /* What the kernel did not take is exactly what is left, and it can be taken back. */
 static void test_an_engine_hands_over_by_prefix(void)
 {
@@ -226,6 +250,7 @@ int main(int argc, char **argv)
 	test_a_failed_flush_latches();
 	test_nothing_begins_once_closing();
 	test_an_abandoned_request_is_held_until_its_completion();
+	test_a_write_that_is_reaped_by_a_close_gets_its_flush();
 	test_an_engine_hands_over_by_prefix();
 	/* valgrind, which preloads itself, lets no other thread run while one waits in
 	 * io_uring_enter (3.19): many threads would take hours there. */
