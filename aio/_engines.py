@@ -133,10 +133,11 @@ def new_queue(
     ``holder[0]`` is the queue. With the last reference to the holder its engine is closed, if it
     was not before, and its memory freed; *fd* stays the caller's until the queue is closed.
     """
-    flag_costs_flush = two_requests
-    if engine == "threads" and facts is not None and facts.block_device:
+    if facts is not None and engine == "threads" and facts.block_device:
         # A synchronous RWF_DSYNC write to a raw device flushes after the FUA write as well.
-        flag_costs_flush = flag_costs_flush or _has_volatile_cache(fd)
+        two_requests = two_requests or _has_volatile_cache(fd)
+    elif facts is not None and engine != "threads":
+        two_requests = two_requests or facts.flag_in_doubt
     options = ffi.new(
         "struct fuaio_queue_options *",
         {
@@ -150,7 +151,7 @@ def new_queue(
             "offset_align": facts.offset_align if facts else 1,
             "page_cache": facts.page_cache if facts else True,
             "writes_told": facts.writes_told if facts else False,
-            "flag_costs_flush": flag_costs_flush,
+            "two_requests": two_requests,
             "pool": ffi.NULL if pool is None else pool,
             "pool_length": 0 if pool is None else len(pool),
         },

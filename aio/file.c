@@ -93,6 +93,14 @@ static bool is_told(int fd, int flags, const struct statfs *fs, bool block_devic
 	}
 }
 
+/* btrfs (Linux 6.1, 6.12) writes the data of an asynchronous direct write with RWF_DSYNC with FUA, on
+ * a disk that has it, and leaves out the log by which they are found (seen at the disk). What is
+ * not known to do otherwise may do so too, or be a layer over btrfs. */
+static bool is_flag_in_doubt(unsigned long magic)
+{
+	return magic != MAGIC_EXT4 && magic != MAGIC_XFS && magic != MAGIC_TMPFS && magic != MAGIC_RAMFS;
+}
+
 /* O_DIRECT passes the page cache by only where it is known to: on a block device, and on ext4
  * and XFS where the kernel says that this file takes direct I/O (ext4 with data=journal does not). */
 static void ask_direct(int fd, unsigned long magic, struct fuaio_file_facts *facts)
@@ -126,6 +134,8 @@ int fuaio_file_ask(int fd, struct fuaio_file_facts *facts)
 		facts->memory_only = fs.f_type == MAGIC_TMPFS || fs.f_type == MAGIC_RAMFS;
 	if (flags & O_DIRECT)
 		ask_direct(fd, (unsigned long)fs.f_type, facts);
+	if ((flags & O_DIRECT) && !facts->block_device)
+		facts->flag_in_doubt = is_flag_in_doubt((unsigned long)fs.f_type);
 	facts->writes_told = facts->page_cache && is_told(fd, flags, &fs, facts->block_device);
 	return 0;
 }

@@ -10,6 +10,7 @@ struct fuaio_file_facts {
 	bool memory_only;      /* tmpfs, ramfs: nothing there outlives a power cut */
 	bool page_cache;       /* writes may go through the page cache, also with O_DIRECT */
 	bool writes_told;      /* there, a plain write may be told of its errors too */
+	bool flag_in_doubt;    /* an asynchronous write with RWF_DSYNC may not be all that it says */
 	uint32_t memory_align; /* bytes; 1 without O_DIRECT */
 	uint32_t offset_align; /* bytes; 1 without O_DIRECT */
 };

@@ -44,7 +44,7 @@ struct fuaio_queue_options {
 	unsigned offset_align; /* bytes; likewise for offset and length */
 	bool page_cache;       /* writes may go through the page cache, which tells an error once */
 	bool writes_told;      /* it tells plain writes too: then one write at a time */
-	bool flag_costs_flush; /* here RWF_DSYNC is dearer than a write and a flush of ours */
+	bool two_requests;     /* a durable write is a write and a flush here, also with FUA */
 	bool one_thread;       /* only the thread that opens the queue will use it */
 	bool has_event_fd;     /* then to this eventfd is added for each completion, and nothing runs in the
 				* caller's thread but fdatasync where the kernel's engine has no flush (Linux

@@ -63,7 +63,7 @@ static bool slots_new(struct fuaio_queue *q)
 
 static int write_flags(const struct fuaio_queue_options *options)
 {
-	if (options->flag_costs_flush || !options->ops->has_fua())
+	if (options->two_requests || !options->ops->has_fua())
 		return 0;
 	return fuaio_engine_takes_dsync(options->ops) ? FUAIO_RWF_DSYNC : 0;
 }

@@ -16,6 +16,7 @@ from fuaio.probe._verdict import Verdict, Write, judge, unknown
 
 _HERE = Path("/")
 _MIXED = "mixed"
+_KNOWN_TO_KEEP_IT = ("ext2", "ext3", "ext4", "xfs", "tmpfs", "ramfs")
 _WORDS = {
     "native": "are one FUA write",
     "not_needed": "need no flush",
@@ -132,8 +133,14 @@ def _summary(target: Target, best: dict[str, Verdict]) -> Fact:
 
 
 def _flags(engine: str, target: Target, flagged: bool) -> bool:
-    """On a raw device the threads engine flushes: RWF_DSYNC would do that after FUA as well."""
-    if engine != "threads" or target.kind != "block device" or not target.blocks:
+    """Return whether *engine* asks with RWF_DSYNC there, as `fuaio.aio` has it.
+
+    On a raw device the threads engine flushes: RWF_DSYNC would do that after FUA as well. Where an
+    asynchronous write with RWF_DSYNC is in doubt, the other two flush.
+    """
+    if engine != "threads":
+        return flagged and (target.mount is None or target.mount.file_system in _KNOWN_TO_KEEP_IT)
+    if target.kind != "block device" or not target.blocks:
         return flagged
     top = target.blocks[0].with_queue()
     return flagged and top.setting("queue/write_cache") == "write through"

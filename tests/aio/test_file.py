@@ -242,6 +242,24 @@ def test_threads_emulate_on_a_raw_block_device_and_the_others_need_not(
         assert file.can_fua is (Fua.NATIVE if native else Fua.EMULATED)
 
 
+@pytest.mark.root
+@DIRECT
+def test_where_an_asynchronous_flag_is_in_doubt_only_threads_use_it_with_o_direct(
+    scratch: Path, engine: str, direct: bool
+) -> None:
+    folders = {name: scratch / name for name in ("lower", "upper", "work")}
+    for folder in folders.values():
+        folder.mkdir()
+    options = "lowerdir={lower},upperdir={upper},workdir={work}".format(**folders)
+    with (
+        mounted("overlay", "overlay", scratch / "merged", options=options) as folder,
+        open_file(folder / "file", "x+", engine=engine, direct=direct) as file,
+    ):
+        native = helper_is_there(engine) and (engine == "threads" or not direct)
+        assert file.can_fua is (Fua.NATIVE if native else Fua.EMULATED)
+        assert file.pwrite(aligned_buffer(4096), 0, fua=True) == 4096
+
+
 def test_fua_is_a_word_that_prints_as_such() -> None:
     assert [str(kind) for kind in Fua] == ["native", "emulated", "none"]
 

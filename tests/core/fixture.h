@@ -39,7 +39,7 @@ static inline struct fixture set_up(bool page_cache, bool emulated, unsigned dep
 		.memory_align = 1,
 		.offset_align = 1,
 		.page_cache = page_cache,
-		.flag_costs_flush = emulated,
+		.two_requests = emulated,
 	};
 	int rc;
 

@@ -127,6 +127,18 @@ def test_overlay_is_what_its_upper_folder_is(machine: MachineTree) -> None:
     assert facts(machine)["stack"].value == "overlay on ext4 on NVMe nvme0n1"
 
 
+@pytest.mark.parametrize("kind", ["overlay", "btrfs"])
+def test_where_an_asynchronous_flag_is_in_doubt_the_engines_flush(
+    machine: MachineTree, kind: str
+) -> None:
+    nvme(machine)
+    machine.mount("/", "ext4", "259:0")
+    machine.mount("/data", kind, "0:40", options="rw,upperdir=/u", source="/dev/nvme0n1")
+    found = facts(machine)
+    assert found["io_uring_overwrite"].value == found["linux_aio_overwrite"].value == "emulated"
+    assert found["threads_overwrite"].value == ("native" if kind == "overlay" else "emulated")
+
+
 def test_a_volatile_overlay_promises_nothing(machine: MachineTree) -> None:
     nvme(machine)
     machine.mount("/", "ext4", "259:0")
