@@ -6,12 +6,13 @@ import errno
 import os
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fuaio.aio._prepare import fill
 from fuaio.bench._device import Device, device_below
+from fuaio.bench._guard import afterwards
 from fuaio.bench._work import Work
 from fuaio.probe._machine import Machine, TargetError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "TargetError", "block_device", "scratch_file"]
 
+_PREFIX = ".fuaio-scratch-"
 _FILL = Work(path="", region_bytes=0).fill
 
 # Where what is found there lies, in bytes from the start. Linux uapi/linux/magic.h, util-linux.
@@ -55,6 +57,9 @@ def scratch_file(
 ) -> Iterator[Target]:
     """Make a file without a name in *folder*, all of it written; it is gone with the block.
 
+    btrfs leaves out most of what makes a write durable where a file has no name, since nobody can
+    find it after a crash (Linux fs/btrfs/tree-log.c, btrfs_log_inode_parent). There it has one.
+
     Args:
         folder: On the disk that is to be measured.
         size_bytes: The region, a multiple of 4096.
@@ -63,21 +68,20 @@ def scratch_file(
     Raises:
         TargetError: *folder* is none, cannot be written to, or its disk is too small.
     """
-    try:
-        fd = _nameless_file(folder)
-    except NotADirectoryError:
-        raise TargetError(
-            f"{folder} is an existing file, and measuring would overwrite it; name its folder"
-        ) from None
-    except OSError as error:
-        raise TargetError(f"{folder}: {error.strerror}") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            file_system = _file_system_of(folder)
+            if file_system == "btrfs":
+                fd = stack.enter_context(_named_file(folder))
+            else:
+                fd = _nameless_file(folder)
+                stack.callback(os.close, fd)
+        except OSError as error:
+            raise TargetError(f"{folder}: {error.strerror}") from None
         _fill_durably(fd, folder, size_bytes, progress)
         path = f"/proc/{os.getpid()}/fd/{fd}"
         _require_direct(path, folder)
-        yield Target(folder, path, size_bytes, _file_system_of(folder), device_below(fd))
-    finally:
-        os.close(fd)
+        yield Target(folder, path, size_bytes, file_system, device_below(fd))
 
 
 @contextmanager
@@ -149,16 +153,24 @@ def place_at(path: str, size_bytes: int, *, destroy_data: bool) -> AbstractConte
     return scratch_file(os.path.dirname(os.path.realpath(path)), size_bytes)
 
 
+@contextmanager
+def _named_file(folder: str) -> Iterator[int]:
+    own = tempfile.mkdtemp(dir=folder, prefix=_PREFIX)
+    with afterwards('rm -rf -- "$1"', own):
+        fd = os.open(f"{own}/scratch", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
 def _nameless_file(folder: str) -> int:
-    if not os.path.isdir(folder):
-        os.stat(folder)  # says so if there is nothing
-        raise NotADirectoryError
     try:
         return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
             raise
-    fd, name = tempfile.mkstemp(dir=folder, prefix=".fuaio-bench-")
+    fd, name = tempfile.mkstemp(dir=folder, prefix=_PREFIX)
     os.unlink(name)
     return fd
 
@@ -166,6 +178,10 @@ def _nameless_file(folder: str) -> int:
 def _file_system_of(folder: str) -> str:
     target, fd = Machine(Path("/")).open(folder)
     os.close(fd)
+    if target.kind != "folder":
+        raise TargetError(
+            f"{folder} is an existing file, and measuring would overwrite it; name its folder"
+        )
     return "" if target.mount is None else target.mount.file_system
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
+
+from fuaio.bench._guard import afterwards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +62,8 @@ class Tracing:
         self._instance = instance
         self._disks = {disk.number: disk.name for disk in disks}
         self._events: list[Path] = []
+        # The usual clock is each processor's own: what two of them trace could change places.
+        (instance / "trace_clock").write_text("mono")
         for event, has_requests in ((_REQUEST, True), (_BIO, False)):
             numbers = [disk.number for disk in disks if disk.has_requests() == has_requests]
             if numbers:
@@ -122,21 +125,12 @@ def tracing(disks: Sequence[Block]) -> Iterator[Tracing]:
 
 @contextmanager
 def _instance(mount: int) -> Iterator[Path]:
-    """Make an instance, which a shell takes away when the pipe from this process is closed.
-
-    That also happens if this process is killed.
-    """
     instance = Path(f"/proc/self/fd/{mount}/instances/fuaio-{uuid4().hex}")
     try:
         instance.mkdir()
     except OSError as error:
         raise TracingError(f"tracefs takes no instance: {error.strerror}") from None
-    with subprocess.Popen(
-        ["sh", "-c", 'cat; rmdir "$1"', "sh", instance],
-        stdin=subprocess.PIPE,
-        pass_fds=[mount],
-        start_new_session=True,  # Ctrl-C ends what observes, not this
-    ):
+    with afterwards('rmdir "$1"', instance, pass_fds=[mount]):
         yield instance
 
 
