@@ -125,7 +125,7 @@ def _on_device(target: Target, write: Write) -> Verdict:
 
 
 def _on_overlay(mount: Mount, upper: Target | None, write: Write) -> Verdict:
-    if mount.option("volatile") is not None:
+    if mount.option("volatile") is not None or mount.option("fsync") == "volatile":
         why = "it is mounted volatile, and then flushes nothing"
         return _none("overlay", why)
     if upper is None:
