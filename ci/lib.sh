@@ -53,6 +53,7 @@ aarch64-linux-gnu-gcc  gcc-aarch64-linux-gnu,libc6-dev-arm64-cross  gcc-aarch64-
 mmdebstrap  mmdebstrap               mmdebstrap
 fio         fio                      fio
 qemu-img    qemu-utils               qemu-img
+qemu-system-x86_64  qemu-system-x86      qemu-system-x86-core
 '
 
 has() { # NEED

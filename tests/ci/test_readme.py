@@ -20,11 +20,15 @@ ANSWERS = {
     "prepare": {0},
     "report": {0},
     "scan": {0, 2},
+    "trial": {0},
 }
 
 
 # Whether it runs is the question here, not what it finds.
-BRIEFLY = {"bench": " --engine threads --way fua --rounds 1 --seconds 0.01 --size 1M"}
+BRIEFLY = {
+    "bench": " --engine threads --way fua --rounds 1 --seconds 0.01 --size 1M",
+    "trial": " --seconds 0.01",
+}
 
 
 def blocks(language: str) -> list[str]:

@@ -1,0 +1,116 @@
+"""Boot a virtual machine with disks that take FUA and disks that do not, and ask fuaio there.
+
+  run      runs COMMAND in the machine of a suite, with fuaio on its PYTHONPATH; prints what it
+           printed and exits with its status; 124 if the time was over, 125 if the machine ended
+           without an answer
+  truth    prints fuaio's verdicts beside what the disks were seen to be asked for, for each kernel,
+           disk, file system, engine and kind of write; exits 1 if one is wrong
+
+The wheel that goes in is built by ci/wheels, or given by --wheel. Exits 2 where something is
+missing here, 3 where a suite is unreachable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vm_machine import CACHE, ROOT, SUITES, Result, VmError, boot, image_of, machine_folder, payload
+from vm_truth import count, lines, read_cells
+
+GUEST = [ROOT / "ci" / name for name in ("guest_devices.py", "guest_truth.py")]
+LIMIT_S = 1500.0
+
+
+def wheel_of(given: str | None) -> Path:
+    """Return the wheel that runs on every suite."""
+    if given is not None:
+        return Path(given)
+    subprocess.run([ROOT / "ci" / "wheels", "build"], check=True, stdout=sys.stderr)
+    return next((ROOT / "build" / "wheels" / "dist").glob("*.whl"))
+
+
+def in_machine(suite: str, wheel: Path, command: str, limit_s: float) -> Result:
+    """Run a shell's *command* in a machine of *suite*."""
+    image = image_of(suite)
+    with machine_folder() as folder:
+        disk = folder / "payload.img"
+        payload(wheel, image.python, GUEST, command, disk)
+        result = boot(image, disk, folder, limit_s)
+        console = (folder / "console").read_text("utf-8", "replace")
+    (CACHE / f"{suite}.console").write_text(console)
+    return result
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a command, and show what it says."""
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    command = shlex.join(words)
+    result = in_machine(arguments.suite, wheel_of(arguments.wheel), command, arguments.limit)
+    sys.stdout.write(result.output)
+    sys.stderr.write(result.errors)
+    return result.code
+
+
+def truth(arguments: argparse.Namespace) -> int:
+    """Show the truth table."""
+    wheel = wheel_of(arguments.wheel)
+    cells = []
+    failed = False
+    for suite in arguments.suite or SUITES:
+        which = arguments.only or ["small" if arguments.small else "all"]
+        command = shlex.join(["python3", "guest_truth.py", *which])
+        result = in_machine(suite, wheel, command, arguments.limit)
+        cells += read_cells(suite, result.output)
+        if result.code:
+            failed = True
+            print(f"{suite}: ended with {result.code}: {result.errors}", file=sys.stderr)
+    for line in lines(cells):
+        print(line)
+    print(f"\n{count(cells)}")
+    wrong = [cell for cell in cells if cell.result == "WRONG"]
+    for cell in wrong:
+        print(f"WRONG: {cell.suite}: {cell.told}", file=sys.stderr)
+    return 1 if wrong or failed or not cells else 0
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        "ci/vm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="run|truth")
+    runner = commands.add_parser("run")
+    runner.add_argument("suite", choices=SUITES)
+    runner.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    runner.set_defaults(do=run)
+    table = commands.add_parser("truth")
+    table.add_argument("--suite", action="append", choices=SUITES)
+    table.add_argument("--small", action="store_true", help="two disks, three file systems")
+    table.add_argument(
+        "--only", action="append", metavar="DEVICE/FILE_SYSTEM", help="nvme/btrfs, and so on"
+    )
+    table.set_defaults(do=truth)
+    for command in (runner, table):
+        command.add_argument("--wheel", help="this one, in place of what ci/wheels builds")
+        command.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for a machine")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str]) -> int:
+    """Do what the words say."""
+    arguments = parsed(words)
+    try:
+        code: int = arguments.do(arguments)
+    except VmError as error:
+        print(f"ci/vm: {error}", file=sys.stderr)
+        return error.status
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
