@@ -91,7 +91,8 @@ def _scsi_debug() -> Iterator[str]:
 
 
 @contextmanager
-def _mapping(name: str, table: str) -> Iterator[str]:
+def mapping(name: str, table: str) -> Iterator[str]:
+    """A device of the device mapper; give its path."""
     load("dm_mod")
     run("dmsetup", "create", name, "--table", table)
     try:
@@ -105,7 +106,7 @@ def _mapping(name: str, table: str) -> Iterator[str]:
 @contextmanager
 def _linear() -> Iterator[str]:
     disk = by_serial("nvme-a")
-    with _mapping("linear", f"0 {size_in_sectors(disk)} linear {disk} 0") as device:
+    with mapping("linear", f"0 {size_in_sectors(disk)} linear {disk} 0") as device:
         yield device
 
 
@@ -114,7 +115,7 @@ def _crypt() -> Iterator[str]:
     load("dm_crypt")
     disk, key = by_serial("nvme-a"), "7" * 64
     table = f"0 {size_in_sectors(disk)} crypt aes-xts-plain64 {key} 0 {disk} 0"
-    with _mapping("crypt", table) as device:
+    with mapping("crypt", table) as device:
         yield device
 
 
@@ -152,7 +153,8 @@ DEVICES: dict[str, Callable[[], AbstractContextManager[str]]] = {
 
 
 @contextmanager
-def _mounted(kind: str, device: str, options: str = "defaults") -> Iterator[Path]:
+def mounted(kind: str, device: str, options: str = "defaults") -> Iterator[Path]:
+    """Mount a device; give where."""
     MOUNT_POINT.mkdir(exist_ok=True)
     run("mount", "-t", kind, "-o", options, device, MOUNT_POINT)
     try:
@@ -169,8 +171,17 @@ def _raw(device: str) -> Iterator[str]:
 @contextmanager
 def _ext4(device: str) -> Iterator[str]:
     load("ext4")
-    run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", device)
-    with _mounted("ext4", device) as folder:
+    run(
+        "mkfs.ext4",
+        "-q",
+        "-F",
+        "-b",
+        "4096",
+        "-E",
+        "lazy_itable_init=0,lazy_journal_init=0",
+        device,
+    )
+    with mounted("ext4", device) as folder:
         yield str(folder)
 
 
@@ -178,7 +189,7 @@ def _ext4(device: str) -> Iterator[str]:
 def _xfs(device: str) -> Iterator[str]:
     load("xfs")
     run("mkfs.xfs", "-q", "-f", device)
-    with _mounted("xfs", device) as folder:
+    with mounted("xfs", device) as folder:
         yield str(folder)
 
 
@@ -186,7 +197,7 @@ def _xfs(device: str) -> Iterator[str]:
 def _btrfs(device: str, *, nodatacow: bool) -> Iterator[str]:
     load("btrfs")
     run("mkfs.btrfs", "-q", "-f", "-m", "single", device)
-    with _mounted("btrfs", device) as folder:
+    with mounted("btrfs", device) as folder:
         inside = folder / "folder"
         inside.mkdir()
         if nodatacow:
@@ -211,7 +222,7 @@ def _overlay(device: str, *, volatile: bool) -> Iterator[str]:
 
 @contextmanager
 def _tmpfs(device: str) -> Iterator[str]:
-    with _mounted("tmpfs", "tmpfs") as folder:
+    with mounted("tmpfs", "tmpfs") as folder:
         yield str(folder)
 
 

@@ -5,6 +5,8 @@
            without an answer
   truth    prints fuaio's verdicts beside what the disks were seen to be asked for, for each kernel,
            disk, file system, engine and kind of write; exits 1 if one is wrong
+  powercut lets power cuts happen at every acknowledgement, and exits 1 if an acknowledged byte is
+           lost
 
 The wheel that goes in is built by ci/wheels, or given by --wheel. Exits 2 where something is
 missing here, 3 where a suite is unreachable.
@@ -13,16 +15,21 @@ missing here, 3 where a suite is unreachable.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vm_broken import CELLS as BROKEN_CELLS
+from vm_broken import broken_wheel
 from vm_machine import CACHE, ROOT, SUITES, Result, VmError, boot, image_of, machine_folder, payload
 from vm_truth import count, lines, read_cells
 
-GUEST = [ROOT / "ci" / name for name in ("guest_devices.py", "guest_truth.py")]
+GUEST = sorted([*(ROOT / "ci").glob("guest_*.py"), *(ROOT / "ci").glob("powercut_*.py")])
+ENGINES = ("io_uring", "linux_aio", "threads")
+WAYS = ("fua", "write_then_flush", "group_flush")
 LIMIT_S = 1500.0
 
 
@@ -78,12 +85,43 @@ def truth(arguments: argparse.Namespace) -> int:
     return 1 if wrong or failed or not cells else 0
 
 
+def powercut(arguments: argparse.Namespace) -> int:
+    """Show what is left after power cuts."""
+    wheel = broken_wheel() if arguments.broken else wheel_of(arguments.wheel)
+    suite = arguments.suite
+    chosen = arguments.only or (list(BROKEN_CELLS) if arguments.broken else [])
+    chosen = chosen or [
+        f"{engine}/{what}/{way}"
+        for what in ("raw", "ext4", "xfs")
+        for engine in ENGINES
+        for way in WAYS
+    ]
+    numbers = [str(arguments.steps), str(arguments.mounts)]
+    command = shlex.join(["python3", "guest_powercut.py", *numbers, *chosen])
+    result = in_machine(suite, wheel, command, arguments.limit)
+    rows = [json.loads(line) for line in result.output.splitlines()]
+    print("| on | engine | way | power cuts | mounted | blocks compared | lost |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        words = [row[name] for name in ("what", "engine", "way")]
+        found = [str(row.get(name, "?")) for name in ("marks", "mounts", "compared", "lost")]
+        print(f"| {' | '.join([*words, *found])} |")
+        if row["code"] and not arguments.broken:
+            print(f"{'/'.join(words)}: {row['errors']}", file=sys.stderr)
+    if result.code or len(rows) != len(chosen):
+        print(f"{suite}: ended with {result.code}: {result.errors}", file=sys.stderr)
+        return 1
+    if arguments.broken:  # what is broken must be found
+        return 0 if all(row.get("lost") for row in rows) else 1
+    return 1 if any(row["code"] for row in rows) else 0
+
+
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         "ci/vm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="run|truth")
+    commands = parser.add_subparsers(required=True, metavar="run|truth|powercut")
     runner = commands.add_parser("run")
     runner.add_argument("suite", choices=SUITES)
     runner.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -95,7 +133,16 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         "--only", action="append", metavar="DEVICE/FILE_SYSTEM", help="nvme/btrfs, and so on"
     )
     table.set_defaults(do=truth)
-    for command in (runner, table):
+    cuts = commands.add_parser("powercut")
+    cuts.add_argument("--suite", choices=SUITES, default=SUITES[0])
+    cuts.add_argument("--only", action="append", metavar="ENGINE/WHAT/WAY", help="io_uring/raw/fua")
+    cuts.add_argument("--steps", type=int, default=1000, help="power cuts of each cell")
+    cuts.add_argument("--mounts", type=int, default=10, help="after how many a file is read")
+    cuts.add_argument(
+        "--broken", action="store_true", help="with durable writes that are none: all must lose"
+    )
+    cuts.set_defaults(do=powercut)
+    for command in (runner, table, cuts):
         command.add_argument("--wheel", help="this one, in place of what ci/wheels builds")
         command.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for a machine")
     return parser.parse_args(words)
