@@ -41,7 +41,7 @@ def broken_wheel() -> Path:
     known = {mutation["name"]: mutation for mutation in table["mutation"]}
     for name in BROKEN:
         _apply(source / known[name]["file"], known[name]["old"], known[name]["new"])
-    command = ["bash", source / "ci" / "wheels", "build"]
+    command = ["bash", str(source / "ci" / "wheels"), "build"]
     env = {**os.environ, "FUAIO_WHEELS": str(wheels)}
     if subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=False).returncode:
         raise VmError("the broken wheel was not built", 1)
