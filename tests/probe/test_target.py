@@ -28,6 +28,21 @@ RECORDED = [
     ("virtio-ext4", "/dev/shm/x", ("none", "none"), "tmpfs"),
     ("virtio-ext4", "/dev/zram0", ("none", None), "zram zram0"),
     ("virtio-ext4", "/proc/self", (None, None), "proc"),
+    (
+        *("virtual-machine", "/run/home/f", ("native", "emulated")),
+        "xfs on dm-crypt dm-0 on NVMe nvme1n1",
+    ),
+    ("virtual-machine", "/dev/mapper/home", ("native", None), "dm-crypt dm-0 on NVMe nvme1n1"),
+    ("virtual-machine", "/run/scsi/f", ("native", "emulated"), "ext4 on SCSI sda"),
+    ("virtual-machine", "/run/wt/f", ("not_needed", "not_needed"), "ext4 on virtio-blk vdc"),
+    ("virtual-machine", "/run/btrfs/f", ("emulated", "emulated"), "btrfs on NVMe nvme2n1"),
+    ("virtual-machine", "/run/flush/f", ("none", "none"), "ext4 on SCSI sdb"),  # nobarrier
+    ("virtual-machine", "/run/scsi/m/f", ("none", "none"), "overlay on ext4 on SCSI sda"),
+    (
+        *("virtual-machine", "/run/loop/f", ("emulated", "emulated")),
+        "ext4 on loop loop0 on a file on xfs on dm-crypt dm-0 on NVMe nvme1n1",
+    ),
+    ("virtual-machine", "/tmp/f", ("none", "none"), "tmpfs"),
 ]
 
 
