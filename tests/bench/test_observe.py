@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from block_devices import make_file_system, mounted, told_of_its_cache
 from fixtures_root import LoopDevices
-from needs import need_command
+from needs import missing, need_command, need_root
 
 from fuaio.bench import TargetError, _observe, _tracing, observe
 from fuaio.probe import ENGINES, Fact
@@ -22,6 +22,16 @@ from fuaio.probe._verdict import Verdict
 
 WRITE_BACK, WRITE_THROUGH = "write back", "write through"
 EVERYBODY = (*ENGINES, "pwritev2")
+
+
+@pytest.fixture
+def tracing() -> None:
+    """Tracepoints can be had."""
+    need_root()
+    try:
+        os.close(_tracing._mount_tracefs())
+    except OSError as error:
+        missing(f"tracefs cannot be mounted: {error.strerror}", required=False)
 
 
 def observed(path: Path, *, destroy_data: bool = False) -> dict[str, Fact]:
@@ -44,7 +54,7 @@ def instances() -> Iterator[Path]:
     [(WRITE_BACK, ", 1 flush", ", 2 flushes"), (WRITE_THROUGH, "", "")],
 )
 def test_on_a_raw_device_a_call_of_pwritev2_costs_a_flush_more_than_an_engine(
-    loop_device: LoopDevices, cache: str, flushes: str, of_pwritev2: str
+    tracing: None, loop_device: LoopDevices, cache: str, flushes: str, of_pwritev2: str
 ) -> None:
     device = loop_device()
     with told_of_its_cache(device, cache):
@@ -62,15 +72,21 @@ def test_on_a_raw_device_a_call_of_pwritev2_costs_a_flush_more_than_an_engine(
 @pytest.mark.parametrize("cache", [WRITE_BACK, WRITE_THROUGH])
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_what_was_foretold_of_a_file_system_is_seen(
-    scratch: Path, loop_device: LoopDevices, kind: str, cache: str
+    tracing: None, scratch: Path, loop_device: LoopDevices, kind: str, cache: str
 ) -> None:
     device = loop_device(320 << 20)
     make_file_system(kind, device)
     with told_of_its_cache(device, cache), mounted(kind, device, scratch / "on") as folder:
         found = observed(folder)
+        judged = judge_target(Path("/"), str(folder))
         assert list(folder.glob("*")) in ([], [folder / "lost+found"])
     assert found["disagreements"].value == 0, found["disagreements"].detail
     assert found["disagreements"].detail == "6 verdicts compared"
+    # Without a cache the kernel sends no flush, and a file's writes stay in the page cache.
+    expected = "emulated" if cache == WRITE_BACK else "none"
+    assert {one.word for one in (*judged.overwrites.values(), *judged.appends.values())} == {
+        expected
+    }
     for who in EVERYBODY:
         asked = str(found[f"{who}_overwrite_asked"].value)
         assert asked == ("1 write, 1 flush" if cache == WRITE_BACK else "1 write")
@@ -78,7 +94,7 @@ def test_what_was_foretold_of_a_file_system_is_seen(
 
 
 @pytest.mark.root
-def test_of_a_device_in_memory_bios_are_seen(zram_device: Path) -> None:
+def test_of_a_device_in_memory_bios_are_seen(tracing: None, zram_device: Path) -> None:
     found = observed(zram_device, destroy_data=True)
     for who in EVERYBODY:
         assert found[f"{who}_overwrite_asked"].value == "1 write"
@@ -86,7 +102,7 @@ def test_of_a_device_in_memory_bios_are_seen(zram_device: Path) -> None:
 
 @pytest.mark.root
 def test_a_verdict_that_does_not_hold_is_a_finding(
-    loop_device: LoopDevices, monkeypatch: pytest.MonkeyPatch
+    tracing: None, loop_device: LoopDevices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = loop_device()
 
@@ -159,7 +175,7 @@ def test_a_device_is_left_alone_without_the_leave_to_destroy(loop_device: LoopDe
 
 
 @pytest.mark.root
-def test_no_instance_is_left_after_an_error() -> None:
+def test_no_instance_is_left_after_an_error(tracing: None) -> None:
     with instances() as folder:
         before = set(os.listdir(folder))
         try:
@@ -182,7 +198,7 @@ with tracing([]):
 
 @pytest.mark.root
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_instance_is_left_by_one_who_is_ended(number: signal.Signals) -> None:
+def test_no_instance_is_left_by_one_who_is_ended(tracing: None, number: signal.Signals) -> None:
     with instances() as folder:
         before = set(os.listdir(folder))
         with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The target section on this machine, beside what the device's own counter says; recorded trees."""
+"""The target section on this machine, and on recorded ones. What is observed: tests/bench."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from block_devices import make_file_system, mounted, told_of_its_cache
-from machine_trees import WRITE_BACK, WRITE_THROUGH, MachineTree, unpack
+from machine_trees import WRITE_BACK, MachineTree, unpack
 
-from fuaio.aio import aligned_buffer, open_file
-from fuaio.probe import ENGINES, Fact, TargetError, gather
+from fuaio.probe import Fact, TargetError, gather
 
 LoopDevices = Callable[..., Path]
 
 TREES = Path(__file__).parent / "trees"
-BLOCK, BLOCKS = 4096, 16
 # Of a recorded machine: a path, and the verdict on an overwrite and on an append there.
 RECORDED = [
     ("virtio-ext4", "/", ("emulated", "emulated"), "ext4 on virtio-blk vda"),
@@ -70,55 +66,6 @@ def test_every_recorded_machine_is_judged() -> None:
 
 
 # ---- this machine ----
-
-
-def flushes_done(device: Path) -> int:
-    return int(Path(f"/sys/block/{device.name}/stat").read_text().split()[15])
-
-
-def flushes_a_write(device: Path, path: Path, engine: str, *, append: bool) -> float:
-    """Overwrite *path*, or make it longer, block by block; give the flushes of its device."""
-    data = aligned_buffer(BLOCK)
-    with open_file(path, "r+", engine=engine, direct=True) as file:
-        file.pwrite(data, 0, fua=True)
-        first = file.size if append else 0
-        before = flushes_done(device)
-        for block in range(BLOCKS):
-            file.pwrite(data, first + block * BLOCK, fua=True)
-        return (flushes_done(device) - before) / BLOCKS
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("cache", [WRITE_BACK, WRITE_THROUGH])
-@pytest.mark.parametrize("kind", ["raw", "ext4", "xfs"])
-def test_where_a_flush_is_foretold_the_device_counts_one(
-    scratch: Path, loop_device: LoopDevices, kind: str, cache: str
-) -> None:
-    device = loop_device(320 << 20)
-    if kind != "raw":
-        make_file_system(kind, device)
-    with ExitStack() as stack:
-        stack.enter_context(told_of_its_cache(device, cache))
-        if kind == "raw":
-            assert_agreement(device, device, ["overwrite"], cache)
-            return
-        # A commit of the journal flushes too: none may come of itself while this is counted.
-        options = "nosuid,nodev" + (",commit=3600" if kind == "ext4" else "")
-        folder = scratch / "mounted"
-        path = stack.enter_context(mounted(kind, device, folder, options=options)) / "file"
-        path.write_bytes(bytes(BLOCK * BLOCKS))
-        os.sync()
-        assert_agreement(device, path, ["overwrite", "append"], cache)
-
-
-def assert_agreement(device: Path, path: Path, names: list[str], cache: str) -> None:
-    for engine in ENGINES:
-        for name in names:
-            fact = facts(path)[f"{engine}_{name}"]
-            counted = flushes_a_write(device, path, engine, append=name == "append")
-            # Without a cache the kernel sends none; a file's writes then stay in the page cache.
-            assert fact.value == ("emulated" if cache == WRITE_BACK else "none"), fact
-            assert (counted >= 1) == (fact.value == "emulated"), (engine, name, counted)
 
 
 @pytest.mark.root
