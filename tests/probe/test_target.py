@@ -151,6 +151,34 @@ def test_in_a_container_without_them_facts_are_unknown_with_reasons(
         ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    told = {line.split()[0]: line.split()[1:3] for line in done.stdout.splitlines()}
+    assert_unknown_with_reasons(done.stdout)
+
+
+CHROOT = """
+import os, sys
+from fuaio.probe import gather
+gather(["target"], target="/")  # imports all that it needs
+os.chroot(sys.argv[1])
+os.chdir("/")
+for fact in gather(["target"], target="/").sections["target"]:
+    print(fact.name, fact.state, fact.reason, fact.value)
+"""
+
+
+@pytest.mark.root
+def test_in_a_chroot_that_is_no_mount_facts_are_unknown_with_reasons(scratch: Path) -> None:
+    (scratch / "proc").mkdir()
+    mount = f"mount -t proc proc {scratch}/proc"
+    script = f"{mount} && exec {sys.executable} -c '{CHROOT}' {scratch}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mount_point unknown not-there" in done.stdout
+    assert_unknown_with_reasons(done.stdout)
+
+
+def assert_unknown_with_reasons(text: str) -> None:
+    told = {line.split()[0]: line.split()[1:3] for line in text.splitlines()}
     assert told["overwrite"][0] == told["append"][0] == "unknown"
     assert all(reason != "ok" for state, reason in told.values() if state == "unknown")
