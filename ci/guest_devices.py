@@ -28,6 +28,14 @@ def run(*words: str | Path, into: str | None = None) -> str:
     return done.stdout.strip()
 
 
+def undo(*words: str | Path) -> None:
+    """Take down what was set up: what cannot be is no machine that cannot, but in the way."""
+    try:
+        run(*words)
+    except CannotError as error:
+        raise RuntimeError(str(error)) from None
+
+
 def load(module: str, *options: str) -> None:
     """Load a module of the kernel."""
     run("modprobe", module, *options)
@@ -87,7 +95,7 @@ def _scsi_debug() -> Iterator[str]:
         (new,) = {disk.name for disk in _SYS_BLOCK.iterdir()} - before
         yield f"/dev/{new}"
     finally:
-        run("modprobe", "-r", "scsi_debug")
+        undo("modprobe", "-r", "scsi_debug")
 
 
 @contextmanager
@@ -100,7 +108,7 @@ def mapping(name: str, table: str) -> Iterator[str]:
         (found,) = (one for one in mappings if one.read_text().strip() == name)
         yield f"/dev/{found.parents[1].name}"
     finally:
-        run("dmsetup", "remove", "--retry", name)
+        undo("dmsetup", "remove", "--retry", name)
 
 
 @contextmanager
@@ -131,8 +139,8 @@ def _raid1() -> Iterator[str]:
     try:
         yield "/dev/md0"
     finally:
-        run("mdadm", "--stop", "/dev/md0")
-        run("mdadm", "--zero-superblock", *disks)
+        undo("mdadm", "--stop", "/dev/md0")
+        undo("mdadm", "--zero-superblock", *disks)
 
 
 DEVICES: dict[str, Callable[[], AbstractContextManager[str]]] = {
@@ -160,7 +168,7 @@ def mounted(kind: str, device: str, options: str = "defaults") -> Iterator[Path]
     try:
         yield MOUNT_POINT
     finally:
-        run("umount", MOUNT_POINT)
+        undo("umount", MOUNT_POINT)
 
 
 @contextmanager
@@ -217,7 +225,7 @@ def _overlay(device: str, *, volatile: bool) -> Iterator[str]:
         try:
             yield f"{below}/merged"
         finally:
-            run("umount", f"{below}/merged")
+            undo("umount", f"{below}/merged")
 
 
 @contextmanager

@@ -149,7 +149,9 @@ def boot(image: Image, payload_disk: Path, folder: Path, limit_s: float) -> Resu
     """
     lines = {name: folder / name for name in ("console", "output", "errors", "status")}
     # One thread for both processors: with two, a kernel that patched its own code panicked.
-    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single"]
+    # It ends with this process, however that ends.
+    command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
+    command += ["-machine", "q35", "-accel", "tcg,thread=single"]
     command += ["-cpu", "max", "-smp", "2"]
     command += ["-m", "1536", "-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]
     for line in lines.values():

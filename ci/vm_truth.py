@@ -28,8 +28,9 @@ class Cell(NamedTuple):
         if told["engine"] == "pwritev2":
             return "shown"
         if not told["seen"]:
-            # In memory there is no disk to see, and nothing to be wrong about.
-            return "right" if told["verdict"] == "none" else "unknown"
+            # In memory there is no disk to see. Elsewhere this machine can see, and must have.
+            in_memory = (told["verdict"], told["foretold"]) == ("none", "unknown")
+            return "right" if in_memory else "unknown" if told["verdict"] == "unknown" else "WRONG"
         if told["verdict"] == "unknown" or told["foretold"] == "unknown":
             return "WRONG"
         return "right" if told["foretold"] == means(told["seen"]) else "WRONG"
@@ -85,6 +86,11 @@ def _words(cell: Cell) -> str:
         return f"not made: {told['cannot']}"
     seen = told["seen"] or f"not seen ({told['why_not_seen']})"
     return f"{told['verdict']}: {seen}" if told["verdict"] else seen
+
+
+def right(cells: Sequence[Cell]) -> int:
+    """Return how many verdicts were seen to hold."""
+    return sum(cell.result == "right" for cell in cells)
 
 
 def count(cells: Sequence[Cell]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from vm import is_enough
 from vm_truth import Cell, count, lines, read_cells
 
 HEAD = {"kernel": "6.1.0-50-cloud-amd64", "device": "nvme", "kind": "ext4"}
@@ -40,7 +41,8 @@ def cell(suite: str = "bookworm", **told: str) -> Cell:
         ({"verdict": "none", "foretold": "unknown", "seen": ""}, "right"),
         ({"verdict": "unknown", "foretold": "unknown", "seen": ""}, "unknown"),
         ({"verdict": "unknown", "foretold": "unknown"}, "WRONG"),
-        ({"seen": ""}, "unknown"),
+        ({"seen": ""}, "WRONG"),
+        ({"verdict": "none", "foretold": "nothing", "seen": ""}, "WRONG"),
         ({"engine": "pwritev2", "verdict": "", "foretold": "", "seen": "1 write"}, "shown"),
     ],
 )
@@ -70,3 +72,21 @@ def test_wrong_cells_stand_first_and_kernels_that_agree_share_a_line() -> None:
     assert second == (
         "| nvme | ext4 | overwrite | native: 1 FUA write (io_uring) | 6.1.0, 6.12.1 |  |"
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "least", "enough"),
+    [
+        ([], 1, False),
+        ([cell()], 1, True),
+        ([cell()], 100, False),
+        ([cell()] * 100, 100, True),
+        ([cell(seen="1 write"), *[cell()] * 100], 100, False),
+        ([cell(verdict="unknown", foretold="unknown", seen="")], 1, False),
+        ([Cell("sid", {**HEAD, "cannot": "no such module"})], 1, False),
+    ],
+)
+def test_a_table_that_compares_too_little_fails(
+    cells: list[Cell], least: int, enough: bool
+) -> None:
+    assert is_enough(cells, least) == enough
