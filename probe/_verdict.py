@@ -6,8 +6,8 @@ Facts:
   cache; else, and for whatever changes metadata, the write is followed by fsync's work: a commit
   and a flush (Linux fs/iomap/direct-io.c, iomap_dio_bio_iter; fs/ext4/file.c). Only for DSYNC: a
   file system that is mounted ``sync`` flushes.
-- btrfs calls fsync behind a synchronous write. Of an asynchronous one, on a disk that takes FUA, it
-  wrote the data with FUA and left out fsync (seen: Linux 6.1; 6.12 for nodatacow).
+- btrfs calls fsync behind a synchronous write. Of some asynchronous ones, on a disk that takes
+  FUA, it wrote the data with FUA and left out fsync (seen: Linux 6.1; 6.12 for nodatacow).
 - overlayfs hands the write to the upper file system; mounted ``volatile`` it drops the promise.
 - The block layer drops FUA and flushes where the device has no volatile cache, as it knows, and
   makes a write and a flush of FUA where the device has only flushes (Linux block/blk-flush.c).
