@@ -114,6 +114,8 @@ def payload(wheel: Path, python: str, files: Sequence[Path], command: str, disk:
     """Make the disk that goes in: *files*, fuaio for that *python*, and a shell's *command*."""
     site = CACHE / f"site-{python}-{hashlib.sha256(wheel.read_bytes()).hexdigest()[:12]}"
     if not site.is_dir():
+        for old in CACHE.glob(f"site-{python}-*"):  # of another wheel
+            shutil.rmtree(old)
         _install(wheel, python, site)
     with tempfile.TemporaryDirectory(dir=CACHE) as made:
         folder = Path(made)
