@@ -110,7 +110,7 @@ def tracing(disks: Sequence[Block]) -> Iterator[Tracing]:
     """Make an instance for the tracepoints of *disks*; it is gone with the block or the process.
 
     Raises:
-        TracingError: Without the right, or the kernel has no tracefs.
+        TracingError: Without the right, or the kernel has no tracefs or none of its events.
     """
     try:
         mount = _mount_tracefs()
@@ -118,9 +118,16 @@ def tracing(disks: Sequence[Block]) -> Iterator[Tracing]:
         raise TracingError(f"tracefs cannot be mounted: {error.strerror}") from None
     try:
         with _instance(mount) as instance:
-            yield Tracing(instance, disks)
+            yield _traced(instance, disks)
     finally:
         os.close(mount)
+
+
+def _traced(instance: Path, disks: Sequence[Block]) -> Tracing:
+    try:
+        return Tracing(instance, disks)
+    except OSError as error:
+        raise TracingError(f"this kernel does not trace disks: {error.strerror}") from None
 
 
 @contextmanager

@@ -101,6 +101,16 @@ def test_of_a_device_in_memory_bios_are_seen(tracing: None, zram_device: Path) -
 
 
 @pytest.mark.root
+def test_where_the_kernel_has_no_such_tracepoint_flushes_are_counted(
+    tracing: None, loop_device: LoopDevices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tracing, "_REQUEST", "no_such_event")
+    fact = observed(loop_device(), destroy_data=True)["io_uring_overwrite_asked"]
+    assert (fact.value, fact.state) == ("1 flush", "yes")
+    assert "FUA is not seen: this kernel does not trace disks: No such file" in fact.detail
+
+
+@pytest.mark.root
 def test_a_verdict_that_does_not_hold_is_a_finding(
     tracing: None, loop_device: LoopDevices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
