@@ -20,7 +20,7 @@ from fuaio.aio import aligned_buffer, available, open_async, open_file
 from fuaio.bench._ours import Ours, Way
 from fuaio.bench._peers import peers
 from fuaio.bench._rounds import run_rounds
-from fuaio.bench._target import place_at
+from fuaio.bench._target import TargetError, place_at
 from fuaio.bench._work import Pattern, Work
 from fuaio.probe._known import ENGINES, make_fact
 
@@ -95,6 +95,8 @@ def _alignments(place: Target) -> list[Fact]:
         else:
             length = max(offset_align, _BLOCK_BYTES)
             memory_align = _least(lambda size: os.pwrite(fd, memory[size : size + length], 0))
+    except OSError as error:
+        raise TargetError(f"{place.place}: {error.strerror}") from None
     finally:
         os.close(fd)
     return [
