@@ -1,4 +1,4 @@
-"""Where commands write what they were asked to tell."""
+"""Where commands write what they were asked to tell, and in which form."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import errno
 import sys
 
 import click
+
+from fuaio.probe import FORMATS
+
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="How to show it.",
+)
 
 
 def tell(text: str) -> None:

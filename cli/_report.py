@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from fuaio.cli._output import tell
+from fuaio.cli._output import format_option, tell
 from fuaio.cli._writing import add_observation, add_trial
-from fuaio.probe import FORMATS, SECTIONS, TargetError, escape, gather, known_facts, render
+from fuaio.probe import SECTIONS, TargetError, escape, gather, known_facts, render
 
 
 def _meanings() -> str:
@@ -18,14 +18,7 @@ def _meanings() -> str:
 
 
 @click.command(epilog=f"\b\nFacts:\n{_meanings()}")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="How to show it.",
-)
+@format_option
 @click.option(
     "--macro-prefix",
     metavar="PREFIX",

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import click
 
-from fuaio.cli._output import tell
+from fuaio.cli._output import format_option, tell
 from fuaio.cli._writing import add_observation, add_trial
-from fuaio.probe import FORMATS, TargetError, escape, gather, render
+from fuaio.probe import TargetError, escape, gather, render
 
 
 @click.command()
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="How to show it.",
-)
+@format_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0.001, 60),
