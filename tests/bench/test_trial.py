@@ -71,8 +71,9 @@ def test_a_device_is_left_alone_without_the_leave_to_destroy(loop_device: LoopDe
 def test_a_submission_that_sleeps_is_told_from_one_that_does_not(sleeps: bool) -> None:
     async def write() -> int:
         if sleeps:
-            time.sleep(0.001)  # in the first step, as a system call that blocks
-        await asyncio.sleep(0.001)  # behind it, where sleeping is no harm
+            # That the thread is put to sleep is what is to be seen: no time is waited for.
+            time.sleep(0.001)
+        await asyncio.sleep(0)  # the second step
         return 4096
 
     slept: list[int] = []

@@ -41,7 +41,7 @@ def _unmount(folder: Path) -> None:
         done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
         if "busy" not in done.stderr or time.monotonic() > limit:
             break
-        time.sleep(LOOK_AGAIN_S)
+        time.sleep(LOOK_AGAIN_S)  # the kernel tells nobody when it lets go
     assert done.returncode == 0, done.stderr
 
 
