@@ -51,7 +51,19 @@ def _text(report: Report) -> str:
         rows += [_row(section, fact) for fact in facts]
     widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD) - 1)]
     lines = [" ".join(map(str.ljust, row, (*widths, 0))).rstrip() for row in rows]
-    return "\n".join([f"# {_title(report)}", *lines]) + "\n"
+    return "\n".join([f"# {_title(report)}", *lines, *_answers(report)]) + "\n"
+
+
+def _answers(report: Report) -> list[str]:
+    """Say last what was most likely asked for: what the best engine comes to at the target."""
+    facts = {fact.name: fact for fact in report.sections.get("target", ())}
+    lines = []
+    for name, which in (("overwrite", "An overwrite"), ("append", "An append")):
+        if name in facts and "path" in facts and facts[name].reason != "no-append":
+            found, where = facts[name], value_text(facts["path"].value)
+            verdict = "unknown" if found.value is None else value_text(found.value)
+            lines.append(f"# {which} at {where} is {verdict}. {escape(found.detail)}")
+    return lines
 
 
 def _row(section: str, fact: Fact) -> tuple[str, ...]:

@@ -73,6 +73,26 @@ def test_text_columns_can_be_split_at_spaces_up_to_the_detail() -> None:
     assert lines[6].split()[2] == '""'
 
 
+def test_text_ends_with_what_the_target_comes_to(tmp_path: Path) -> None:
+    report = gather(("target",), Path("/"), str(tmp_path))
+    facts = report.facts()
+    *_, last, overwrite, append = render(report).splitlines()
+    assert last.startswith("target.summary ")
+    for line, name in ((overwrite, "overwrite"), (append, "append")):
+        fact = facts["target", name]
+        assert line == f"# An {name} at {tmp_path} is {fact.value or 'unknown'}. {fact.detail}"
+
+
+def test_text_says_nothing_of_appends_to_what_does_not_grow() -> None:
+    facts = [
+        Fact("path", "observation", "yes", "ok", "/dev/x"),
+        Fact("overwrite", "observation", "unknown", "not-there", detail="why"),
+        Fact("append", "observation", "unknown", "no-append"),
+    ]
+    text = render(Report("1.0", "0.1.0", {"target": facts}))
+    assert text.endswith("\n# An overwrite at /dev/x is unknown. why\n")
+
+
 @given(nasty_texts, nasty_texts, nasty_texts, nasty_texts)
 def test_no_text_of_a_fact_can_add_a_line_or_a_control_character(
     value: str, unit: str, source: str, detail: str
