@@ -64,7 +64,7 @@ def observe(path: str, *, destroy_data: bool = False) -> list[Fact]:
     """
     judged = judge_target(Path("/"), path)
     target = judged.target
-    disks = [disk for block in target.blocks for disk in block.disks()]
+    disks = target.disks()
     seen: dict[str, _Seen] = {}
     if not disks:
         seen = dict.fromkeys(_names(), _Seen(why_not=target.why_no_blocks))

@@ -225,13 +225,13 @@ def make_fact(
         kind=known.kind,
         state=state,
         reason=reason,
-        value=_unicode(value) if isinstance(value, str) else value,
+        value=as_unicode(value) if isinstance(value, str) else value,
         unit=known.unit,
-        source=_unicode(source),
-        detail=_unicode(detail),
+        source=as_unicode(source),
+        detail=as_unicode(detail),
     )
 
 
-def _unicode(text: str) -> str:
+def as_unicode(text: str) -> str:
     """Paths may hold bytes that are no UTF-8 (surrogates in Python); JSON cannot."""
     return text.encode("utf-8", "backslashreplace").decode()

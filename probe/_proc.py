@@ -20,11 +20,13 @@ def under(root: Path, path: str) -> Path:
 
 
 def read_text(root: Path, path: str) -> Reading:
-    """Read the file *path* below *root*; a failure is an answer."""
+    """Read the file *path* below *root*, without its last newline; a failure is an answer."""
     try:
-        text = under(root, path).read_text("utf-8", "surrogateescape")  # as file names are
+        # As file names are, in which every byte but NUL and the slash may be.
+        with under(root, path).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            text = file.read()
     except FileNotFoundError:
         return Reading(None, "not-there", "this kernel does not have it, or /proc is hidden")
     except OSError as error:
         return Reading(None, "not-readable", str(error.strerror))
-    return Reading(text.strip(), "ok", "")
+    return Reading(text.removesuffix("\n"), "ok", "")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from fuaio.probe._known import ENGINES, KNOWN, LIBRARY_OF, SECTIONS, VERDICTS, Key
+from fuaio.probe._known import ENGINES, KNOWN, LIBRARY_OF, SECTIONS, VERDICTS, Key, as_unicode
 from fuaio.probe._record import Fact
 from fuaio.probe._words import escape, explain
 
@@ -138,7 +138,8 @@ class _FuaRequirement(NamedTuple):
         path, fact = facts.get(("target", "path")), facts.get(("target", "overwrite"))
         if path is None or fact is None:
             return _absent(("target", "overwrite"))
-        if path.value not in (self.target, os.path.realpath(self.target)):
+        named = [as_unicode(name) for name in (self.target, os.path.realpath(self.target))]
+        if path.value not in named:
             why = f"target.path = {path.value}: the report is not about {self.target}"
             return Outcome("undecidable", escape(why))
         is_met = (fact.value or "unknown") in self.verdicts

@@ -22,7 +22,7 @@ _WORDS = {
     "not_needed": "need no flush",
     "emulated": "are a write and a flush",
     "none": "are not durable",
-    "unknown": "are not known",
+    "unknown": "are of unknown durability",
 }
 
 
@@ -181,8 +181,7 @@ def _of_mount(target: Target) -> list[Fact]:
 
 def _of_blocks(target: Target) -> list[Fact]:
     why = target.why_no_blocks
-    disks = [disk for block in target.blocks for disk in block.disks()]
-    disks = list({disk.path: disk for disk in disks}.values())
+    disks = target.disks()
     return [
         _saw("stack", target.words() or None, why, "/sys/dev/block"),
         _saw("disks", " ".join(disk.name for disk in disks) or None, why, "/sys/dev/block"),

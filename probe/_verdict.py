@@ -4,14 +4,17 @@ Facts:
 - A raw block device: RWF_DSYNC with ``O_DIRECT`` sets FUA on the request, always.
 - XFS and ext4: FUA for an overwrite with ``O_DIRECT`` if the device takes it or has no volatile
   cache; else, and for whatever changes metadata, the write is followed by fsync's work: a commit
-  and a flush (Linux fs/iomap/direct-io.c, iomap_dio_bio_iter; fs/ext4/file.c). Only for DSYNC: a
-  file system that is mounted ``sync`` flushes.
+  and a flush (Linux fs/iomap/direct-io.c, iomap_dio_bio_iter; fs/ext4/file.c). Mounted ``sync``
+  they do the same.
 - btrfs calls fsync behind a synchronous write. Of some asynchronous ones, on a disk that takes
   FUA, it wrote the data with FUA and left out fsync (seen: Linux 6.1; 6.12 for nodatacow).
 - overlayfs hands the write to the upper file system; mounted ``volatile`` it drops the promise.
 - The block layer drops FUA and flushes where the device has no volatile cache, as it knows, and
   makes a write and a flush of FUA where the device has only flushes (Linux block/blk-flush.c).
-- Mappings and arrays pass both on to their members. A loop device makes an fsync of a flush.
+- The mappings and arrays below pass both on to their members. A loop device makes an fsync of a
+  flush. What has a log or a cache of its own (dm-cache, dm-writecache, dm-integrity, bcache, an
+  array with a journal) makes something else of FUA, which no file tells.
+- A file system's journal may lie on another device, which then takes its flush.
 
 What this means here: a layer above decides what is asked for, the layers below what becomes of it,
 and the worst of several members counts. What is not in the list is unknown, and never a guess.
@@ -33,6 +36,11 @@ _MEMORY_SYSTEMS = ("tmpfs", "ramfs", "devtmpfs", "hugetlbfs")
 _NETWORK_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "glusterfs", "virtiofs")
 _OF_IOMAP = ("ext4", "ext3", "ext2", "xfs")
 _MEMORY_DEVICES = ("zram", "RAM disk", "null_blk")
+_DISKS = (*_MEMORY_DEVICES, "NVMe", "virtio-blk", "SCSI", "MMC", "Xen", "persistent memory")
+_TARGETS_THAT_PASS_ON = {"linear", "striped", "crypt", "multipath"}
+_ARRAYS_THAT_PASS_ON = (
+    *("md linear", "md raid0", "md raid1", "md raid4", "md raid5", "md raid6", "md raid10"),
+)
 _WRITE_THROUGH = "write through"
 
 
@@ -91,6 +99,8 @@ def judge(target: Target, write: Write) -> Verdict:
         return unknown(name, "network", "what the other side does with a flush cannot be seen")
     if name.partition(".")[0] in ("fuse", "fuseblk"):
         return unknown(name, "fuse", "what its server does with a flush cannot be seen")
+    if name == "autofs":
+        return unknown(name, "not-there", "nothing is mounted there yet; name what is inside")
     if mount.option("ro") is not None:
         return unknown(name, "read-only", "it is mounted read only")
     if name == "overlay":
@@ -99,7 +109,7 @@ def judge(target: Target, write: Write) -> Verdict:
         return unknown(name, "file-system", "what it does with RWF_DSYNC is not known to fuaio")
     if not target.blocks:
         return unknown(name, *target.why_no_blocks)
-    return _on_disk(mount, target.blocks, write)
+    return _on_disk(mount, target, write)
 
 
 def unknown(layer: str, reason: str, why: str) -> Verdict:
@@ -121,6 +131,8 @@ def _on_device(target: Target, write: Write) -> Verdict:
         return unknown("device", "no-append", "a block device does not grow")
     if not target.blocks:
         return unknown("device", *target.why_no_blocks)
+    if target.blocks[0].setting("ro") == "1":
+        return unknown(target.blocks[0].name, "read-only", "the device takes no writes")
     return _below(target.blocks, fua=write.flagged and write.direct)
 
 
@@ -134,14 +146,19 @@ def _on_overlay(mount: Mount, upper: Target | None, write: Write) -> Verdict:
     return judge(upper, write)
 
 
-def _on_disk(mount: Mount, blocks: tuple[Block, ...], write: Write) -> Verdict:
-    name = mount.file_system
+def _on_disk(mount: Mount, target: Target, write: Write) -> Verdict:
+    name, blocks = mount.file_system, target.blocks
     if mount.option("rtdev") is not None:
         return unknown(name, "realtime", "its files may lie on the realtime device")
     if mount.option("dax") not in (None, "never", "inode"):
         return unknown(name, "dax", "it maps persistent memory, which is written without a device")
     why = _why_flush(mount, write)
     takes_fua = not why and all(_takes_fua(block.with_queue()) for block in blocks)
+    if write.appends or mount.option("data") == "journal":
+        if target.journal is None:
+            why_not = "its journal is on another device, which it does not tell"
+            return unknown(name, "journal", why_not)
+        blocks = (*blocks, *target.journal)
     found = _below(blocks, fua=takes_fua)
     if found.asked in ("nothing", "unknown"):
         return found
@@ -163,8 +180,6 @@ def _why_flush(mount: Mount, write: Write) -> str:
         return "a file that grows changes metadata, which are written too, and a flush follows"
     if not write.flagged:
         return "the engine writes and then asks for a flush"
-    if mount.option("sync") is not None:
-        return "it is mounted sync, for which it flushes and does not use FUA"
     return ""
 
 
@@ -195,6 +210,10 @@ def _of_disk(block: Block, fua: bool) -> Verdict:
         return _of_loop(block, cache)
     if block.members:
         return _of_members(block, cache, fua)
+    if block.kind == "network":
+        return unknown(name, "network", "what the other side does with a flush cannot be seen")
+    if block.kind not in _DISKS:
+        return unknown(name, "device", f"what {name} does with a flush is not known to fuaio")
     if cache == _WRITE_THROUGH:
         return _without_cache(block)
     if block.setting("queue/fua") != "1":
@@ -207,7 +226,7 @@ def _of_disk(block: Block, fua: bool) -> Verdict:
 
 def _without_cache(block: Block) -> Verdict:
     name = block.name
-    if block.setting("cache_type") == "write back":  # virtio-blk's, besides what the kernel goes by
+    if block.told_cache() == "write back":
         why = f"{name} has a volatile cache, but the kernel was told otherwise and sends no flush"
         return _none(name, why)
     why = f"{name} has no volatile cache, as the kernel sees it, so there is nothing to flush"
@@ -215,11 +234,22 @@ def _without_cache(block: Block) -> Verdict:
 
 
 def _of_members(block: Block, cache: str, fua: bool) -> Verdict:
+    if not _passes_on(block):
+        return unknown(
+            block.name, "device", f"what {block.name} makes of FUA is not known to fuaio"
+        )
     found = _below(block.members, fua=fua)
     if cache != _WRITE_THROUGH or found.word not in ("emulated", "native"):
         return found
     why = f"{block.name} sends no flush on to {found.layer}, which has a volatile cache"
     return _none(block.name, why)
+
+
+def _passes_on(block: Block) -> bool:
+    if block.kind.startswith("md "):
+        policy = block.setting("md/consistency_policy")
+        return block.kind in _ARRAYS_THAT_PASS_ON and policy not in ("journal", "ppl")
+    return bool(block.targets) and set(block.targets) <= _TARGETS_THAT_PASS_ON
 
 
 def _of_loop(block: Block, cache: str) -> Verdict:

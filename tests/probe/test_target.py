@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import block_devices
 import pytest
 from machine_trees import WRITE_BACK, MachineTree, unpack
 
-from fuaio.probe import Fact, TargetError, gather
+from fuaio.probe import Fact, TargetError, gather, parse_requirement
 
 LoopDevices = Callable[..., Path]
 
@@ -78,6 +79,61 @@ def test_below_a_loop_device_the_stack_goes_on_with_its_file(loop_device: LoopDe
     assert found["write_cache"].value == WRITE_BACK
 
 
+COVERED = """
+set -e
+mkdir "$1/inside" "$1/other"
+mount -t tmpfs tmpfs "$1/inside"
+truncate -s 8M "$1/inside/image" "$1/other/image"
+mkdir "$1/inside/other"
+device=$(losetup --find --show "$1/inside/image")
+trap 'losetup --detach "$device"' EXIT
+mount --bind "$1/other" "$1/inside"  # the name leads to another file now
+"$2" -c "$3" "$device"
+"""
+TOLD = """
+import sys
+from fuaio.probe import gather
+for fact in gather(["target"], target=sys.argv[1]).sections["target"]:
+    print(fact.name, fact.value)
+"""
+
+
+@pytest.mark.root
+def test_another_file_of_the_same_name_is_not_taken_for_the_one_behind_a_loop_device(
+    scratch: Path,
+) -> None:
+    words = ["unshare", "--mount", "sh", "-c", COVERED, "sh", str(scratch), sys.executable, TOLD]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert (told["overwrite"], told["disks"].startswith("loop")) == ("None", True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_journal_on_another_device_is_seen(
+    loop_device: LoopDevices, scratch: Path, kind: str
+) -> None:
+    data, journal = loop_device(400 << 20), loop_device(64 << 20)
+    if kind == "ext4":
+        commands = [["mkfs.ext4", "-q", "-b", "4096", "-O", "journal_dev", str(journal)]]
+        commands += [["mkfs.ext4", "-q", "-b", "4096", "-J", f"device={journal}", str(data)]]
+        options = "nosuid,nodev"
+    else:
+        commands = [["mkfs.xfs", "-q", "-l", f"logdev={journal}", str(data)]]
+        options = f"nosuid,nodev,logdev={journal}"
+    for command in commands:
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    with block_devices.mounted(kind, data, scratch / "mounted", options=options) as folder:
+        found = facts(folder)
+    assert found["overwrite"].value == "emulated"  # by fsync of the file behind
+    if kind == "ext4":
+        assert (found["append"].value, found["append"].reason) == (None, "journal")
+    else:
+        assert found["append"].value == "emulated"
+        assert found["disks"].value == f"{data.name} {journal.name}"
+
+
 def test_a_file_its_folder_and_a_link_to_it_lie_on_the_same_stack(scratch: Path) -> None:
     file, link = scratch / "file", scratch / "link"
     file.write_bytes(b"x")
@@ -100,6 +156,26 @@ def test_a_deleted_files_descriptor_is_judged_as_the_file_was(scratch: Path) -> 
     }
 
 
+REMOVED = """
+import os, sys
+from fuaio.probe import gather
+os.rmdir(sys.argv[1])
+for fact in gather(["target"], target=".").sections["target"]:
+    print(fact.name, fact.value)
+"""
+
+
+def test_the_current_folder_may_have_been_removed(scratch: Path) -> None:
+    folder = scratch / "gone"
+    folder.mkdir()
+    before = facts(folder)
+    words = [sys.executable, "-c", REMOVED, str(folder)]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("stack", "overwrite", "append"):
+        assert f"{name} {before[name].value}\n" in done.stdout
+
+
 def test_looking_changes_nothing_and_leaves_no_descriptor(scratch: Path) -> None:
     file = scratch / "file"
     file.write_bytes(b"x")
@@ -108,6 +184,14 @@ def test_looking_changes_nothing_and_leaves_no_descriptor(scratch: Path) -> None
     facts(file)
     assert os.listdir("/proc/self/fd") == before
     assert (file.stat().st_atime, file.stat().st_mtime, file.read_bytes()) == (1, 1, b"x")
+
+
+def test_a_name_that_is_no_utf_8_can_be_asked_for_by_a_requirement(scratch: Path) -> None:
+    folder = os.fsdecode(bytes(scratch) + b"/a\xffb")
+    os.mkdir(folder)
+    verdicts = "native,not_needed,emulated,none"
+    requirement = parse_requirement(f"fua:{folder}={verdicts}")
+    assert requirement.decide(gather(["target"], target=folder).facts()).decision == "met"
 
 
 @pytest.mark.parametrize("kind", ["nothing", "fifo", "character device", "a name with a NUL"])

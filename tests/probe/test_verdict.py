@@ -60,7 +60,7 @@ def test_an_overwrite_is_what_the_disk_can_and_an_append_takes_a_flush(
         ("ext4", "rw,data=journal", ("emulated", "emulated")),
         ("ext4", "rw,nobarrier", ("native", "none")),
         ("ext4", "rw,data=journal,nobarrier", ("none", "none")),
-        ("xfs", "rw,sync", ("emulated", "emulated")),
+        ("xfs", "rw,sync", ("native", "emulated")),
         ("xfs", "rw,rtdev=/dev/sdb", (None, None)),
         ("xfs", "rw,dax=always", (None, None)),
         ("xfs", "rw,dax=inode", ("native", "emulated")),
@@ -212,6 +212,35 @@ def test_a_cache_that_the_kernel_was_talked_out_of_is_not_no_cache(machine: Mach
     assert "as the kernel sees it" in facts(machine)["overwrite"].detail
 
 
+def test_what_a_scsi_disk_told_of_its_cache_is_read_too(machine: MachineTree) -> None:
+    folder = machine.disk("sda", "8:0", WRITE_THROUGH)
+    machine.write(f"{folder}/device/scsi_disk/0:0:0:0/cache_type", "write back")
+    machine.mount("/data", "xfs", "8:0")
+    assert verdicts(machine) == ("none", "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        *((name, "network") for name in ("nbd1", "rbd0", "rnbd0", "drbd0")),
+        *((name, "device") for name in ("zd0", "ublkb0", "mtdblock0")),
+    ],
+)
+@pytest.mark.parametrize("cache", [WRITE_BACK, WRITE_THROUGH])
+def test_a_device_whose_storage_is_not_seen_is_unknown(
+    machine: MachineTree, name: str, reason: str, cache: str
+) -> None:
+    machine.disk(name, "43:0", cache, fua=1)
+    machine.mount("/data", "xfs", "43:0")
+    found = facts(machine)
+    assert (found["overwrite"].reason, found["append"].reason) == (reason, reason)
+
+
+def test_a_device_that_takes_no_writes_has_no_verdict(machine: MachineTree) -> None:
+    machine.disk("sda", "8:0", WRITE_BACK, fua=1, ro="1")
+    assert facts(machine, "/dev/sda")["overwrite"].reason == "read-only"
+
+
 def test_a_disk_that_says_nothing_of_a_cache_is_unknown(machine: MachineTree) -> None:
     machine.disk("sda", "8:0", None)
     machine.mount("/data", "xfs", "8:0")
@@ -234,9 +263,79 @@ def test_a_mapping_is_what_its_disk_is(machine: MachineTree) -> None:
     )
 
 
+VOLUME = "LVM-" + "Xy9" * 21 + "z"
+
+
+@pytest.mark.parametrize(
+    ("uuid", "kind", "expected"),
+    [
+        (VOLUME, "LVM", "native"),
+        (f"{VOLUME}-cvol", "LVM", None),
+        ("mpath-3500", "multipath", "native"),
+        ("part1-mpath-3500", "multipath", "native"),
+        ("CRYPT-LUKS2-1b2c-home", "dm-crypt", "native"),
+        ("CRYPT-PLAIN-home", "dm-crypt", "native"),
+        ("CRYPT-INTEGRITY-home", "dm-integrity", None),
+        ("CRYPT-VERITY-1b2c-home", "dm-verity", None),
+        ("", "device mapper", None),
+    ],
+)
+def test_only_of_known_mappings_it_is_known_what_they_make_of_fua(
+    machine: MachineTree, uuid: str, kind: str, expected: str | None
+) -> None:
+    nvme(machine)
+    machine.disk("dm-0", "253:0", WRITE_BACK, fua=1, dm__uuid=uuid, dm__name="x")
+    machine.made_of("dm-0", "nvme0n1")
+    machine.mount("/data", "xfs", "253:0")
+    found = facts(machine)
+    assert found["overwrite"].value == expected
+    assert found["overwrite"].reason == ("ok" if expected else "device")
+    assert found["stack"].value == f"xfs on {kind} dm-0 on NVMe nvme0n1"
+
+
+def test_a_volume_of_lvm_that_is_made_of_a_cache_is_not_taken_for_a_plain_one(
+    machine: MachineTree,
+) -> None:
+    nvme(machine)
+    for number, uuid in enumerate((f"{VOLUME}-corig", f"{VOLUME}-cdata", VOLUME)):
+        machine.disk(f"dm-{number}", f"253:{number}", WRITE_BACK, fua=1, dm__uuid=uuid)
+        machine.made_of(f"dm-{number}", *(("dm-0", "dm-1") if uuid == VOLUME else ("nvme0n1",)))
+    machine.mount("/data", "xfs", "253:2")
+    assert verdicts(machine) == (None, None)
+
+
+def test_what_caches_by_itself_is_unknown(machine: MachineTree) -> None:
+    nvme(machine)
+    machine.disk("bcache0", "252:0", WRITE_BACK, fua=1)
+    machine.made_of("bcache0", "nvme0n1")
+    machine.mount("/data", "xfs", "252:0")
+    assert facts(machine)["overwrite"].reason == "device"
+
+
+@pytest.mark.parametrize(
+    ("level", "policy", "expected"),
+    [
+        ("raid5", "resync", "native"),
+        ("raid5", "journal", None),
+        ("raid5", "ppl", None),
+        ("raid10", "bitmap", "native"),
+        ("faulty", "unknown", None),
+    ],
+)
+def test_an_array_with_a_journal_of_its_own_is_unknown(
+    machine: MachineTree, level: str, policy: str, expected: str | None
+) -> None:
+    nvme(machine)
+    files = {"md__level": level, "md__consistency_policy": policy}
+    machine.disk("md0", "9:0", WRITE_BACK, fua=1, **files)
+    machine.made_of("md0", "nvme0n1")
+    machine.mount("/data", "xfs", "9:0")
+    assert verdicts(machine)[0] == expected
+
+
 def test_a_mapping_that_hides_its_disks_cache_promises_nothing(machine: MachineTree) -> None:
     nvme(machine)
-    machine.disk("dm-0", "253:0", WRITE_THROUGH, dm__uuid="", dm__name="x")
+    machine.disk("dm-0", "253:0", WRITE_THROUGH, dm__uuid="mpath-35000c", dm__name="x")
     machine.made_of("dm-0", "nvme0n1")
     machine.mount("/data", "xfs", "253:0")
     assert verdicts(machine) == ("none", "none")
@@ -299,12 +398,74 @@ def test_a_stack_without_an_end_ends(machine: MachineTree) -> None:
     machine.made_of("dm-0", "dm-0")
     machine.disk("loop0", "7:0", WRITE_BACK, loop__backing_file="/data/itself", loop__dio="0")
     machine.mount("/data", "ext4", "7:0")
+    machine.disk("dm-1", "253:1", WRITE_BACK, dm__uuid="", dm__name="y")
+    for number in range(4):
+        machine.disk(f"md{number}", f"9:{number}", WRITE_BACK, md__level="raid1")
+        machine.made_of(f"md{number}", "dm-1")
+        machine.made_of("dm-1", f"md{number}")
     assert facts(machine, "/dev/dm-0")["stack"].state == "yes"
+    assert facts(machine, "/dev/dm-1")["stack"].state == "yes"
     assert verdicts(machine) == (None, None)
     assert "file behind loop0" in facts(machine)["overwrite"].detail
 
 
+# ---- journals on other devices ----
+
+
+@pytest.mark.parametrize(
+    ("data", "log", "expected"),
+    [
+        ((WRITE_BACK, 1), (WRITE_BACK, 0), ("native", "emulated")),
+        ((WRITE_THROUGH, 0), (WRITE_BACK, 1), ("not_needed", "emulated")),
+        ((WRITE_THROUGH, 0), (WRITE_THROUGH, 0), ("not_needed", "not_needed")),
+    ],
+)
+def test_the_log_device_of_xfs_takes_the_flush_of_an_append(
+    machine: MachineTree, data: tuple[str, int], log: tuple[str, int], expected: tuple[str, str]
+) -> None:
+    machine.disk("nvme0n1", "259:0", data[0], fua=data[1])
+    machine.disk("nvme1n1", "259:1", log[0], fua=log[1])
+    machine.mount("/data", "xfs", "259:0", options="rw,logdev=/dev/nvme1n1")
+    assert verdicts(machine) == expected
+    found = facts(machine)
+    assert found["disks"].value == "nvme0n1 nvme1n1"
+    assert found["stack"].value == "xfs with its journal on NVMe nvme1n1 on NVMe nvme0n1"
+
+
+def test_a_log_in_memory_promises_nothing_of_appends(machine: MachineTree) -> None:
+    nvme(machine)
+    machine.disk("zram0", "252:0", WRITE_THROUGH)
+    machine.mount("/data", "xfs", "259:0", options="rw,logdev=/dev/zram0")
+    assert verdicts(machine) == ("native", "none")
+
+
+def test_a_log_device_that_is_not_found_leaves_appends_unknown(machine: MachineTree) -> None:
+    nvme(machine)
+    machine.mount("/data", "xfs", "259:0", options="rw,logdev=/dev/vg/log")
+    assert verdicts(machine) == ("native", None)
+    assert facts(machine)["append"].reason == "journal"
+
+
+@pytest.mark.parametrize(
+    ("task", "journal", "expected"),
+    [("213", "nvme0n1-8", "emulated"), ("213", "sdb", None), ("<none>", "sdb", "emulated")],
+)
+def test_an_ext4_whose_journal_is_elsewhere_leaves_appends_unknown(
+    machine: MachineTree, task: str, journal: str, expected: str | None
+) -> None:
+    nvme(machine)
+    machine.mount("/data", "ext4", "259:0")
+    machine.write("sys/fs/ext4/nvme0n1/journal_task", task)
+    machine.write(f"proc/fs/jbd2/{journal}/info", "")
+    assert verdicts(machine) == ("native", expected)
+
+
 # ---- what is not there ----
+
+
+def test_an_automount_that_nobody_has_followed_is_unknown(machine: MachineTree) -> None:
+    machine.mount("/data", "autofs", "0:40")
+    assert facts(machine)["overwrite"].reason == "not-there"
 
 
 def test_a_tree_without_mounts_leaves_everything_unknown_with_a_reason(tmp_path: Path) -> None:
@@ -328,6 +489,13 @@ def test_a_mount_point_with_a_space_is_found(machine: MachineTree) -> None:
     nvme(machine)
     machine.mount(r"/my\040disk", "xfs", "259:0")
     assert verdicts(machine, "/my disk/file") == ("native", "emulated")
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a b ", "a\x85b", "a\u2028b"])
+def test_a_mount_point_with_what_else_ends_lines_is_found(machine: MachineTree, name: str) -> None:
+    nvme(machine)
+    machine.mount("/" + name.replace(" ", r"\040"), "xfs", "259:0")
+    assert verdicts(machine, f"/{name}/file") == ("native", "emulated")
 
 
 def test_a_broken_line_of_the_mount_table_is_passed_over(machine: MachineTree) -> None:

@@ -17,7 +17,10 @@ _QUEUE = (
     *("atomic_write_unit_max_bytes", "atomic_write_unit_min_bytes", "fua", "logical_block_size"),
     *("physical_block_size", "rotational", "write_cache"),
 )
-_DEVICE = ("partition", "dm/name", "dm/uuid", "md/level", "loop/backing_file", "loop/dio")
+_DEVICE = (
+    *("partition", "ro", "dm/name", "dm/uuid", "md/level", "md/consistency_policy"),
+    *("loop/backing_file", "loop/dio", "cache_type"),
+)
 
 
 class MachineTree:
@@ -98,8 +101,9 @@ def unpack(text: str, root: Path) -> Path:
 def record() -> Iterator[str]:
     """Give the lines that record what this machine has to tell about its mounts and devices."""
     yield from _file(Path("/proc/self/mountinfo"))
-    for options in sorted(Path("/proc/fs/ext4").glob("*/options")):
-        yield from _file(options)
+    for pattern in ("proc/fs/ext4/*/options", "proc/fs/jbd2/*/info", "sys/fs/ext4/*/journal_task"):
+        for file in sorted(Path("/").glob(pattern)):
+            yield from _file(file)
     for name in ("/sys/dev/block", "/sys/class/block"):
         for link in sorted(Path(name).iterdir()):
             yield f"{str(link)[1:]} -> {os.readlink(link)}"
@@ -110,8 +114,10 @@ def record() -> Iterator[str]:
 
 
 def _device(folder: Path) -> Iterator[str]:
-    for name in (*_DEVICE, "cache_type", *(f"queue/{name}" for name in _QUEUE)):
+    for name in (*_DEVICE, *(f"queue/{name}" for name in _QUEUE)):
         yield from _file(folder / name)
+    for file in folder.glob("device/scsi_disk/*/cache_type"):
+        yield from _file(file)
     for link in sorted((folder / "slaves").glob("*")):
         yield f"{str(link)[1:]} -> {os.readlink(link)}"
 
