@@ -18,10 +18,11 @@ def afterwards(script: str, *words: str | Path, pass_fds: Sequence[int] = ()) ->
     """Run the shell *script* with *words* behind the block, however that ends.
 
     The shell is started before, and waits until the pipe from this process is closed, which the
-    kernel does if nobody else can.
+    kernel does if nobody else can. So what it takes away is best made inside of the block. Who
+    kills all processes of a container or a control group kills it too.
     """
     with subprocess.Popen(
-        ["sh", "-c", f"cat; {script}", "sh", *words],
+        ["/bin/sh", "-c", f"cat; {script}", "sh", *words],
         stdin=subprocess.PIPE,
         pass_fds=pass_fds,
         start_new_session=True,  # Ctrl-C ends who measures, not this

@@ -12,6 +12,7 @@ import random
 import resource
 import sys
 from array import array
+from itertools import islice
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from fuaio.aio._engines import Refusal, new_queue
 from fuaio.aio._open import ask, open_any
 from fuaio.aio._queue import Queue
 from fuaio.bench._ours import Order, Way
-from fuaio.bench._work import Answer, Pattern, cut_off
+from fuaio.bench._work import Answer, Pattern, behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,8 +112,7 @@ class _Offsets:
 
     def __init__(self, order: Order) -> None:
         work = order.work
-        self._block = work.block_bytes
-        self._end = cut_off(work) if work.pattern is Pattern.APPEND else 0
+        self._behind = behind(work) if work.pattern is Pattern.APPEND else None
         blocks = work.region_bytes // work.block_bytes
         count = min(blocks, _MOST_OFFSETS)
         if work.pattern is Pattern.RANDOM:
@@ -128,9 +128,8 @@ class _Offsets:
 
     def take(self, count: int) -> array[int]:
         """Return the next *count*, which are no more than there are."""
-        if self._end:
-            first, self._end = self._end, self._end + count * self._block
-            return array("q", range(first, self._end, self._block))
+        if self._behind is not None:
+            return array("q", islice(self._behind, count))
         taken = self._twice[self._at : self._at + count]
         self._at = (self._at + count) % len(self)
         return taken

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fuaio.bench._peer import cpu_s, wait_for_release
-from fuaio.bench._work import Answer, Pattern, cut_off
+from fuaio.bench._work import Answer, Pattern, behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ class Task:
 def _offsets(work: Work, job: int) -> Iterator[int]:
     """Return where to write next, for ever; writes in flight at once never meet."""
     if work.pattern is Pattern.APPEND:
-        return itertools.count(cut_off(work), work.block_bytes)
+        return behind(work)
     blocks = work.region_bytes // work.block_bytes
     count = min(blocks, _MOST_OFFSETS)
     if work.pattern is Pattern.RANDOM:

@@ -9,21 +9,28 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 from fuaio.aio._prepare import fill
 from fuaio.bench._device import Device, device_below
 from fuaio.bench._guard import afterwards
 from fuaio.bench._work import Work
+from fuaio.probe._block import block_by_number
 from fuaio.probe._machine import Machine, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from fuaio.probe._block import Block
+    from fuaio.probe._mounts import Mount
+
 __all__ = ["Target", "TargetError", "block_device", "scratch_file"]
 
 _PREFIX = ".fuaio-scratch-"
 _FILL = Work(path="", region_bytes=0).fill
+
+_NAMELESS_IS_THE_SAME = ("ext2", "ext3", "ext4", "xfs", "tmpfs", "ramfs")
 
 # Where what is found there lies, in bytes from the start. Linux uapi/linux/magic.h, util-linux.
 _SIGNATURES = (
@@ -58,7 +65,8 @@ def scratch_file(
     """Make a file without a name in *folder*, all of it written; it is gone with the block.
 
     btrfs leaves out most of what makes a write durable where a file has no name, since nobody can
-    find it after a crash (Linux fs/btrfs/tree-log.c, btrfs_log_inode_parent). There it has one.
+    find it after a crash (Linux fs/btrfs/tree-log.c, btrfs_log_inode_parent); f2fs does more than
+    for others (fs/f2fs/file.c, need_do_checkpoint). So but for ext2/3/4, XFS and memory it has one.
 
     Args:
         folder: On the disk that is to be measured.
@@ -71,11 +79,11 @@ def scratch_file(
     with ExitStack() as stack:
         try:
             file_system = _file_system_of(folder)
-            if file_system == "btrfs":
-                fd = stack.enter_context(_named_file(folder))
-            else:
+            if file_system in _NAMELESS_IS_THE_SAME:
                 fd = _nameless_file(folder)
                 stack.callback(os.close, fd)
+            else:
+                fd = stack.enter_context(_named_file(folder))
         except OSError as error:
             raise TargetError(f"{folder}: {error.strerror}") from None
         _fill_durably(fd, folder, size_bytes, progress)
@@ -105,7 +113,8 @@ def block_device(
     """
     try:
         # O_EXCL without O_CREAT: refused while it, a partition or the disk of it is mounted, swap,
-        # or part of another device (open(2)); and as long as this is open, they are.
+        # or part of another device (open(2)); and as long as this is open, they are. A loop device
+        # over it makes no such claim.
         fd = os.open(device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
     except OSError as error:
         why = f"{device}: {error.strerror}"
@@ -117,6 +126,8 @@ def block_device(
             raise TargetError(
                 f"{device} is no block device; name a folder for a scratch file in it"
             )
+        if loops := _loops_over(fd):
+            raise TargetError(f"{device} is what {' and '.join(loops)} is made of; free it first")
         size = os.lseek(fd, 0, os.SEEK_END)
         if not destroy_data:
             raise TargetError(
@@ -150,13 +161,59 @@ def place_at(path: str, size_bytes: int, *, destroy_data: bool) -> AbstractConte
         return scratch_file(path, size_bytes)
     if not stat.S_ISREG(mode):
         raise TargetError(f"{path} is neither a file, a folder nor a block device")
-    return scratch_file(os.path.dirname(os.path.realpath(path)), size_bytes)
+    return scratch_file(_folder_of(path), size_bytes)
+
+
+def _folder_of(path: str) -> str:
+    """Return the folder of a file; on another file system nothing would be learnt of the file's."""
+    folder = os.path.dirname(os.path.realpath(path))
+    own, its = _mount_of(path), _mount_of(folder)
+    if own is None or its is None or own.device != its.device:
+        raise TargetError(
+            f"{path}: {folder}, where a scratch file would be made, is not known to be on the same "
+            "file system; name a folder that is"
+        )
+    return folder
+
+
+def _mount_of(path: str) -> Mount | None:
+    target, fd = Machine(Path("/")).open(path)
+    os.close(fd)
+    return target.mount
+
+
+def _loops_over(fd: int) -> list[str]:
+    """Return the loop devices whose file is the block device of the descriptor, or part of it."""
+    own = _block_of(os.fstat(fd))
+    found = []
+    for setting in sorted(Path("/sys/block").glob("loop*/loop/backing_file")):
+        try:
+            other = _block_of(os.stat(setting.read_text().removesuffix("\n")))
+        except OSError:
+            continue  # free again, or not seen from here
+        if own is not None and other is not None and _have_in_common(own, other):
+            found.append(setting.parts[3])
+    return found
+
+
+def _block_of(status: os.stat_result) -> Block | None:
+    if not stat.S_ISBLK(status.st_mode):
+        return None
+    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    return block_by_number(Path("/"), number)
+
+
+def _have_in_common(one: Block, other: Block) -> bool:
+    """Return whether they are the same, or one is a partition of the other."""
+    whole = one.with_queue(), other.with_queue()
+    return one.path in (other.path, whole[1].path) or other.path == whole[0].path
 
 
 @contextmanager
 def _named_file(folder: str) -> Iterator[int]:
-    own = tempfile.mkdtemp(dir=folder, prefix=_PREFIX)
-    with afterwards('rm -rf -- "$1"', own):
+    own = f"{os.path.abspath(folder)}/{_PREFIX}{uuid4().hex}"
+    with afterwards('rm -f "$1/scratch"; rmdir "$1" 2>/dev/null', own):
+        os.mkdir(own, 0o700)
         fd = os.open(f"{own}/scratch", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             yield fd
@@ -198,6 +255,10 @@ def _fill_durably(
 def _require_direct(path: str, folder: str) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise TargetError(
+            f"{folder}: its scratch file is opened by way of /proc, which is not mounted here"
+        ) from None
     except OSError as error:
         raise TargetError(
             f"{folder}: its file system has no O_DIRECT ({error.strerror}), which is what is "

@@ -3,7 +3,8 @@
 Facts: ``block_rq_issue`` is a request that goes to a disk's driver, after what the block layer
 made of FUA and flushes; a device without requests (zram, brd) has ``block_bio_queue`` instead. Of
 the letters that say what it is, an F before the W is a flush first, an F behind it FUA, and FF a
-flush alone (Linux kernel/trace/blktrace.c, blk_fill_rwbs). tracefs can be mounted on nothing
+flush alone (Linux kernel/trace/blktrace.c, blk_fill_rwbs). Of a device without requests that is
+written as a write of no sectors, with a flush first. tracefs can be mounted on nothing
 (fsopen, fsmount; since Linux 5.2), so that no mount is left whatever happens.
 """
 
@@ -32,7 +33,7 @@ _CLOEXEC, _CREATE = 1, 6
 
 _REQUEST, _BIO = "block_rq_issue", "block_bio_queue"
 _LINE = re.compile(rf" ({_REQUEST}|{_BIO}|tracing_mark_write): (.*)$", re.MULTILINE)
-_ASKED = re.compile(r"(\d+),(\d+) (F?)(W|F)(F?)")
+_ASKED = re.compile(r"(\d+),(\d+) (F?)(W|F)(F?)[A-Z]* (?:\d+ \([^)]*\) )?\d+ \+ (\d+)")
 
 
 class TracingError(Exception):
@@ -101,7 +102,7 @@ class Tracing:
                 asked = {}
             elif asked is not None and (words := _ASKED.match(match[2])):
                 name = self._disks[f"{words[1]}:{words[2]}"]
-                more = (words[3] == "F", words[4] == "W", words[5] == "F")
+                more = (words[3] == "F", words[4] == "W" and words[6] != "0", words[5] == "F")
                 asked[name] = asked.get(name, Asked()).plus(*more)
 
 
@@ -133,11 +134,11 @@ def _traced(instance: Path, disks: Sequence[Block]) -> Tracing:
 @contextmanager
 def _instance(mount: int) -> Iterator[Path]:
     instance = Path(f"/proc/self/fd/{mount}/instances/fuaio-{uuid4().hex}")
-    try:
-        instance.mkdir()
-    except OSError as error:
-        raise TracingError(f"tracefs takes no instance: {error.strerror}") from None
-    with afterwards('rmdir "$1"', instance, pass_fds=[mount]):
+    with afterwards('rmdir "$1" 2>/dev/null', instance, pass_fds=[mount]):
+        try:
+            instance.mkdir()
+        except OSError as error:
+            raise TracingError(f"tracefs takes no instance: {error.strerror}") from None
         yield instance
 
 

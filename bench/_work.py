@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "Answer",
@@ -24,10 +24,14 @@ __all__ = [
     "Pattern",
     "Released",
     "Work",
-    "cut_off",
+    "behind",
     "decode_answer",
     "why_no_appends",
 ]
+
+
+_MOST_BEHIND_BYTES = 1 << 30
+_LEFT_FREE = 10  # no more than one part in so many of what is free is taken
 
 
 class Pattern(StrEnum):
@@ -68,10 +72,20 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Take the time of single writes too, where the contestant can: not the rounds of IOPS."""
 
 
-def cut_off(work: Work) -> int:
-    """Make the file end where the region does, for writes behind it; return where that is."""
+def behind(work: Work) -> Iterator[int]:
+    """Give where to write next behind the region, for ever.
+
+    The file is made to end where the region does, at first and whenever it has grown by 1 GiB or a
+    tenth of the room that was free: what is measured must not fill the disk.
+    """
     os.truncate(work.path, work.region_bytes)
-    return work.region_bytes
+    file_system = os.statvfs(work.path)
+    room = min(_MOST_BEHIND_BYTES, file_system.f_bavail * file_system.f_frsize // _LEFT_FREE)
+    blocks = max(1, room // work.block_bytes)
+    while True:
+        for number in range(blocks):
+            yield work.region_bytes + number * work.block_bytes
+        os.truncate(work.path, work.region_bytes)
 
 
 def why_no_appends(work: Work) -> str:

@@ -181,6 +181,33 @@ def test_a_device_is_left_alone_without_the_leave_to_destroy(loop_device: LoopDe
     assert device.read_bytes() == before
 
 
+# ---- what the kernel traces ----
+
+TRACE = """\
+  python-12 [000] ..... 1.0: tracing_mark_write: fuaio
+  python-12 [000] ..... 1.1: block_rq_issue: 259,0 WFS 4096 () 8 + 8 none,0,0 [python]
+  python-12 [000] ..... 1.2: block_rq_issue: 259,0 WS 4096 () 8 + 8 none,0,0 [python]
+  python-12 [000] ..... 1.3: block_rq_issue: 259,0 FF 0 () 18446744073709551615 + 0 none,0,0 [x]
+  python-12 [000] ..... 1.4: block_rq_issue: 259,0 R 4096 () 8 + 8 none,0,0 [python]
+  python-12 [000] ..... 2.0: tracing_mark_write: fuaio
+  python-12 [000] ..... 2.1: block_bio_queue: 253,0 FWS 0 + 0 [python]
+  python-12 [000] ..... 2.2: block_bio_queue: 253,0 FWFSM 16 + 8 [python]
+  python-12 [000] ..... 3.0: tracing_mark_write: fuaio
+"""
+
+
+def test_requests_are_told_apart_by_what_the_kernel_writes_of_them(tmp_path: Path) -> None:
+    for name in ("trace_clock", "trace_marker"):
+        (tmp_path / name).write_text("")
+    traced = _tracing.Tracing(tmp_path, [])
+    (tmp_path / "trace").write_text(TRACE)
+    traced._disks = {"259:0": "nvme0n1", "253:0": "pmem0"}
+    assert list(traced._read()) == [
+        {"nvme0n1": _tracing.Asked(fua_writes=1, writes=1, flushes=1)},
+        {"pmem0": _tracing.Asked(fua_writes=1, writes=0, flushes=2)},
+    ]
+
+
 # ---- nothing is left ----
 
 

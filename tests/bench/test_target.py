@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import block_devices
 import pytest
 from block_devices import make_file_system, mounted
 from fixtures_root import FileSystems, LoopDevices
 
-from fuaio.bench import TargetError, block_device, scratch_file
+from fuaio.bench import TargetError, _target, block_device, scratch_file
+from fuaio.bench._target import place_at
 
 SIZE = 1 << 20
 
@@ -111,6 +115,64 @@ def test_a_mounted_device_is_refused_also_with_the_leave(
     ):
         pass
     assert (folder / "data").read_bytes() == b"dear"
+
+
+@pytest.mark.root
+def test_a_device_that_another_loop_device_is_made_of_is_refused(loop_device: LoopDevices) -> None:
+    below = loop_device(8 << 20)
+    before = below.read_bytes()
+    with (
+        block_devices.loop_device_over(below) as above,
+        pytest.raises(TargetError, match=rf"is what {above.name} is made of"),
+        block_device(str(below), SIZE, destroy_data=True),
+    ):
+        pass
+    assert below.read_bytes() == before
+
+
+@pytest.mark.root
+def test_beside_a_file_that_is_mounted_from_elsewhere_nothing_is_written(scratch: Path) -> None:
+    script = f"""
+import os, subprocess, sys
+from fuaio.bench import TargetError
+from fuaio.bench._target import place_at
+os.mkdir({str(scratch / "memory")!r})
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", {str(scratch / "memory")!r}], check=True)
+for name in ("memory/file", "file"):
+    open({str(scratch)!r} + "/" + name, "w").close()
+subprocess.run(["mount", "--bind", "memory/file", "file"], check=True)
+try:
+    with place_at("file", {SIZE}, destroy_data=False):
+        print("written")
+except TargetError as error:
+    print(error)
+"""
+    words = ["unshare", "--mount", sys.executable, "-c", script]
+    done = subprocess.run(words, cwd=scratch, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"file: {scratch}, where a scratch file would be made, is not known to be on the same file "
+        "system; name a folder that is\n"
+    )
+
+
+def test_a_file_in_memory_without_a_folder_is_refused() -> None:
+    fd = os.memfd_create("nowhere")
+    try:
+        with pytest.raises(TargetError, match="name a folder"):
+            place_at(f"/proc/self/fd/{fd}", SIZE, destroy_data=False)
+    finally:
+        os.close(fd)
+
+
+def test_where_a_file_without_a_name_is_another_the_scratch_file_has_one(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_target, "_NAMELESS_IS_THE_SAME", ())
+    with scratch_file(str(scratch), SIZE) as target:
+        (folder,) = scratch.iterdir()
+        assert os.path.samefile(folder / "scratch", target.path)
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.root

@@ -13,7 +13,18 @@ from fixtures_root import LoopDevices
 from needs import need_engine
 
 from fuaio.aio import available
-from fuaio.bench import Ours, Pattern, TargetError, Way, Work, _trial, peers, scratch_file, try_out
+from fuaio.bench import (
+    Ours,
+    Pattern,
+    TargetError,
+    Way,
+    Work,
+    _trial,
+    _work,
+    peers,
+    scratch_file,
+    try_out,
+)
 from fuaio.probe import known_facts
 
 SECONDS = 0.002
@@ -108,6 +119,20 @@ def test_appends_make_the_file_longer_and_are_cut_off_before_the_next_turn(
             os.truncate(target.path, 1 << 21)  # zeros that the next turn must not count
         with open(target.path, "rb") as file:
             assert file.read(1 << 20) == b"\xa5" * (1 << 20)
+
+
+def test_appends_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(8192))
+    work = Work(path=str(path), region_bytes=8192, pattern=Pattern.APPEND)
+    monkeypatch.setattr(_work, "_MOST_BEHIND_BYTES", 3 * 4096)
+    offsets = _work.behind(work)
+    for turn in range(2):
+        assert [next(offsets) for _ in range(3)] == [8192, 12288, 16384], turn
+        with path.open("r+b") as file:
+            file.truncate(20480)
+    assert next(offsets) == 8192
+    assert path.stat().st_size == 8192
 
 
 def test_who_cannot_append_says_so(tmp_path: Path) -> None:
