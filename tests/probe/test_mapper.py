@@ -1,4 +1,4 @@
-"""What the kernel answers of a mapping's targets. Whether it does: ci/vm truth, on dm-linear and dm-crypt."""
+"""What the kernel answers of a mapping's targets; ci/vm truth asks it of real ones."""
 
 from __future__ import annotations
 
