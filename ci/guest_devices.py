@@ -177,27 +177,28 @@ def _raw(device: str) -> Iterator[str]:
 
 
 @contextmanager
-def _ext4(device: str) -> Iterator[str]:
+def _ext4(device: str, options: str = "defaults") -> Iterator[str]:
     load("ext4")
-    run(
-        "mkfs.ext4",
-        "-q",
-        "-F",
-        "-b",
-        "4096",
-        "-E",
-        "lazy_itable_init=0,lazy_journal_init=0",
-        device,
-    )
-    with mounted("ext4", device) as folder:
+    features = "lazy_itable_init=0,lazy_journal_init=0"
+    run("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", features, device)
+    with mounted("ext4", device, options) as folder:
         yield str(folder)
 
 
 @contextmanager
-def _xfs(device: str) -> Iterator[str]:
+def _xfs(device: str, options: str = "defaults") -> Iterator[str]:
     load("xfs")
     run("mkfs.xfs", "-q", "-f", device)
-    with mounted("xfs", device) as folder:
+    with mounted("xfs", device, options) as folder:
+        yield str(folder)
+
+
+@contextmanager
+def _xfs_with_a_log_device(device: str) -> Iterator[str]:
+    load("xfs")
+    log = by_serial("nvme-b")
+    run("mkfs.xfs", "-q", "-f", "-l", f"logdev={log},size=64m", device)
+    with mounted("xfs", device, f"logdev={log}") as folder:
         yield str(folder)
 
 
@@ -238,6 +239,9 @@ FILE_SYSTEMS: dict[str, Callable[[str], AbstractContextManager[str]]] = {
     "raw": _raw,
     "ext4": _ext4,
     "xfs": _xfs,
+    "ext4-sync": lambda device: _ext4(device, "sync"),
+    "xfs-sync": lambda device: _xfs(device, "sync"),
+    "xfs-logdev": _xfs_with_a_log_device,
     "btrfs": lambda device: _btrfs(device, nodatacow=False),
     "btrfs-nodatacow": lambda device: _btrfs(device, nodatacow=True),
     "overlay": lambda device: _overlay(device, volatile=False),

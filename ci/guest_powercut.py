@@ -1,60 +1,50 @@
-"""In the virtual machine: power cuts at every acknowledgement, on a device whose writes are logged.
+"""In the virtual machine: writes for power cuts, on a device whose writes are logged.
 
-Usage: guest_powercut.py STEPS MOUNTS ENGINE/WHAT/WAY...
+Usage: guest_powercut.py STEPS ENGINE/WHAT/WAY...
 
-WHAT is raw, ext4 or xfs, WAY one of powercut_write.py's. Prints a line of JSON for each.
+WHAT is raw or a file system, WAY one of powercut_write.py's. Each has a log of its own on one disk,
+which powercut_check.py reads when the machine has ended. Prints a line of JSON for each, with where
+on the disk its log begins, in bytes, and where on the file system its file is.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
-from guest_devices import FILE_SYSTEMS, by_serial, load, mapping, run
+from guest_devices import FILE_SYSTEMS, MOUNT_POINT, by_serial, load, mapping, run
 
-SECTORS = 400 * 2048  # of the device; the least that XFS takes, and some
-SEED = "11"
+SECTOR_BYTES = 512
+DEVICE_SECTORS = 400 * 2048  # the least that XFS takes, and some
+LOG_SECTORS = 1024 * 2048  # of one cell
 
 
-def cell(steps: str, mounts: str, engine: str, what: str, way: str) -> dict[str, object]:
-    """Write, replay and check; return what was found."""
-    data, log = by_serial("nvme-a"), by_serial("nvme-b")
-    grows = "0" if what == "raw" else "1"
+def write(number: int, steps: str, engine: str, what: str, way: str) -> dict[str, object]:
+    """Write; return where to find it."""
+    data, start = by_serial("nvme-a"), number * LOG_SECTORS
     run("blkdiscard", "-f", data)
-    run("blkdiscard", "-f", log)
     with ExitStack() as stack:
-        logged = stack.enter_context(mapping("logged", f"0 {SECTORS} log-writes {data} {log}"))
+        table = f"0 {LOG_SECTORS} linear {by_serial('log')} {start}"
+        log = stack.enter_context(mapping("log", table))
+        table = f"0 {DEVICE_SECTORS} log-writes {data} {log}"
+        logged = stack.enter_context(mapping("logged", table))
+        # What makes the file system is in the log too.
         place = stack.enter_context(FILE_SYSTEMS[what](logged))
         path = place if what == "raw" else f"{place}/file"
-        words = [path, "logged", engine, way, steps, grows, SEED]
-        written = run(sys.executable, "powercut_write.py", *words)
-    # From nothing: what made the file system is in the log too.
-    run("blkdiscard", "-f", data)
-    with mapping("replayed", f"0 {SECTORS} linear {data} 0") as device:
-        words = [log, what, way, steps, grows, SEED, device, by_serial("virtio-wb"), mounts]
-        done = subprocess.run(
-            [sys.executable, "powercut_check.py", *words],
-            input=written,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    found = json.loads(done.stdout) if done.stdout else {}
-    return {**found, "code": done.returncode, "errors": done.stderr}
+        run(sys.executable, "powercut_write.py", path, "logged", engine, way, steps)
+    return {"start": start * SECTOR_BYTES, "file": os.path.relpath(path, MOUNT_POINT)}
 
 
-def main(steps: str, mounts: str, *cells: str) -> None:
-    """Print all cells."""
-    for module in ("dm_log_writes", "dm_snapshot", "virtio_blk"):
-        load(module)
-    Path("/run/mounted").mkdir(exist_ok=True)
-    for words in cells:
+def main(steps: str, *cells: str) -> None:
+    """Write for all cells."""
+    load("dm_log_writes")
+    for number, words in enumerate(cells):
         engine, what, way = words.split("/")
-        found = cell(steps, mounts, engine, what, way)
-        print(json.dumps({"engine": engine, "what": what, "way": way, **found}), flush=True)
+        written = write(number, steps, engine, what, way)
+        cell = {"engine": engine, "what": what, "way": way, **written}
+        print(json.dumps(cell), flush=True)
 
 
 if __name__ == "__main__":

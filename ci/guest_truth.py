@@ -21,8 +21,11 @@ from fuaio.probe import ENGINES, Fact
 from fuaio.probe._target import judge_target
 
 SMALL = [(device, kind) for device in ("nvme", "virtio-wb") for kind in ("raw", "ext4", "xfs")]
-# A layer of its own on top: one disk that takes FUA and one that does not are enough.
+# A layer of its own on top, or an option: one disk that takes FUA and one that does not are enough.
 ON_FEW = {
+    "ext4-sync": ("nvme", "virtio-wb"),
+    "xfs-sync": ("nvme", "virtio-wb"),
+    "xfs-logdev": ("nvme", "virtio-wb", "virtio-wt"),
     "overlay": ("nvme", "virtio-wb"),
     "overlay-volatile": ("nvme", "virtio-wb"),
     "tmpfs": ("nvme",),

@@ -1,154 +1,160 @@
 """Whether every acknowledged byte is there, had the power gone at any mark of a log.
 
-Usage: powercut_check.py LOG WHAT WAY STEPS GROWS SEED DEVICE SPACE MOUNTS <WRITTEN
+Usage: powercut_check.py LOG FOLDER STEPS <CELLS
 
-The log is replayed entry by entry, and at each step's mark every block that was acknowledged until
-then is compared, where it lies on the device. On a file system (WHAT is its type, or raw) that says
-nothing of what leads to the blocks: so at MOUNTS of the marks, evenly, what is on DEVICE by then is
-mounted by way of a snapshot, which the device SPACE has the room for, with all that the file system
-does after a power cut, and the file read. WRITTEN is what powercut_write.py printed. Prints what
-was checked; exits 1 if anything was not there.
+CELLS are lines of guest_powercut.py, whose logs are in the file LOG. A log is replayed entry by
+entry into a file of memory. At each step's mark a file system on it is mounted, with all that it
+does after a power cut, and every block that was acknowledged until then compared; of a raw device
+the blocks are compared as they are. What a mount mends is not to be replayed upon, so what is
+mounted is a copy, which shares what it does not change. All of it is mounted below FOLDER, which is
+empty before and after; with unshare --mount also if this is killed. Prints a line of JSON for each
+cell; exits 1 if anything was not there.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from guest_devices import mapping, mounted, run, size_in_sectors
+from guest_devices import CannotError, run
 from powercut_log import Entry, read_log
 from powercut_work import BLOCK_BYTES, content, steps
 
 _MOST_SHOWN = 5
-
-
-class Blocks:
-    """The blocks of the file, as they are on the device at a point of the log."""
-
-    def __init__(self, places: list[tuple[int, int, int]]) -> None:
-        """*places* are the file's extents, whole blocks; without any, it is the device itself."""
-        for extent in places:
-            if any(number % BLOCK_BYTES for number in extent):
-                raise ValueError(f"an extent is not of whole blocks: {extent}")
-        self._of_place: dict[int, int] | None = None
-        if places:
-            self._of_place = {
-                physical + at: (logical + at) // BLOCK_BYTES
-                for logical, physical, length in places
-                for at in range(0, length, BLOCK_BYTES)
-            }
-        self.held: dict[int, bytes] = {}
-        self.touched: set[int] = set()
-
-    def take(self, entry: Entry) -> None:
-        """Take what an entry writes."""
-        first = entry.offset - entry.offset % BLOCK_BYTES
-        for place in range(first, entry.offset + len(entry.data), BLOCK_BYTES):
-            block = place // BLOCK_BYTES if self._of_place is None else self._of_place.get(place)
-            if block is not None:
-                self._overlay(block, place, entry)
-
-    def _overlay(self, block: int, place: int, entry: Entry) -> None:
-        held = bytearray(self.held.get(block, bytes(BLOCK_BYTES)))
-        begin, end = max(place, entry.offset), min(place + BLOCK_BYTES, _end(entry))
-        held[begin - place : end - place] = entry.data[begin - entry.offset : end - entry.offset]
-        self.held[block] = bytes(held)
-        self.touched.add(block)
-
-
-def _end(entry: Entry) -> int:
-    return entry.offset + len(entry.data)
-
-
-class Check:
-    """What was found."""
-
-    def __init__(self) -> None:
-        self.marks = 0
-        self.mounts = 0
-        self.compared = 0
-        self.lost: list[str] = []
-
-    def compare(self, where: str, held: bytes, write: int, block: int) -> None:
-        """Compare a block with what the *write* put into it."""
-        self.compared += 1
-        if held != content(write, block):
-            self.lost.append(f"{where}: block {block} is not that of write {write}")
-
-
-def main(
-    log: str, what: str, way: str, count: str, grows: str, seed: str, device: str, space: str,
-    mounts: str,
-) -> int:  # fmt: skip
-    """Replay and compare."""
-    written = json.load(sys.stdin)
-    blocks, check = Blocks(written["places"]), Check()
-    chosen = steps(int(count), grouped=way == "group_flush", grows=grows == "1", seed=int(seed))
-    every = max(1, int(count) // int(mounts)) if what != "raw" else 0
-    acknowledged: dict[int, int] = {}
-    write = 0
-    with open(log, "rb") as file, open(device, "r+b", buffering=0) as replayed:
-        for entry in read_log(file):
-            if entry.mark is None:
-                blocks.take(entry)
-                os.pwrite(replayed.fileno(), entry.data, entry.offset)
-                continue
-            if not entry.mark.startswith("step-"):
-                blocks.touched.clear()
-                continue
-            for block in next(chosen):
-                write += 1
-                acknowledged[block] = write
-                blocks.touched.add(block)
-            for block in blocks.touched & acknowledged.keys():
-                held = blocks.held.get(block, b"")
-                check.compare(entry.mark, held, acknowledged[block], block)
-            blocks.touched.clear()
-            check.marks += 1
-            if every and check.marks % every == 0:
-                os.fsync(replayed.fileno())
-                with _after_the_power_cut(what, device, space) as path:
-                    _read_all(path, entry.mark, acknowledged, check)
-    return _report(check, int(count))
-
-
-def _read_all(path: Path, mark: str, acknowledged: dict[int, int], check: Check) -> None:
-    check.mounts += 1
-    with path.open("rb") as file:
-        for block, write in acknowledged.items():
-            held = os.pread(file.fileno(), BLOCK_BYTES, block * BLOCK_BYTES)
-            check.compare(f"{mark}, mounted", held, write, block)
+_FICLONE = 0x40049409  # linux/fs.h
+_DEVICE_BYTES = 400 << 20  # of what was logged
+_SHARED_BYTES = 4 << 30  # for it, and what a copy changes
 
 
 @contextmanager
-def _after_the_power_cut(what: str, device: str, space: str) -> Iterator[Path]:
-    """Mount a snapshot of *device*: what a file system mends there is not to be replayed upon."""
-    table = f"0 {size_in_sectors(device)} snapshot {device} {space} N 8"
-    run("dd", "if=/dev/zero", f"of={space}", "bs=64k", "count=1")
-    options = "nouuid" if what == "xfs" else "errors=remount-ro"
-    with mapping("after", table) as snapshot, mounted(what, snapshot, options) as folder:
-        yield folder / "file"
+def _mounted(*words: str | Path, on: Path) -> Iterator[Path]:
+    on.mkdir()
+    run("mount", *words, on)
+    try:
+        yield on
+    finally:
+        run("umount", on)
+        on.rmdir()
 
 
-def _report(check: Check, count: int) -> int:
-    for lost in check.lost[:_MOST_SHOWN]:
-        print(lost, file=sys.stderr)
-    if check.marks != count:
-        print(f"{check.marks} marks of {count} are in the log", file=sys.stderr)
-    json.dump(
-        {
-            "marks": check.marks,
-            "mounts": check.mounts,
-            "compared": check.compared,
-            "lost": len(check.lost),
-        },
-        sys.stdout,
-    )
-    return 1 if check.lost or check.marks != count else 0
+@contextmanager
+def sharing_in_memory(folder: Path) -> Iterator[Path]:
+    """A file system in memory in which a copy of a file shares what it has in common with it."""
+    with _mounted("-t", "tmpfs", "tmpfs", on=folder / "memory") as memory:
+        image = memory / "image"
+        with image.open("wb") as file:
+            file.truncate(_SHARED_BYTES)
+        run("mkfs.xfs", "-q", "-m", "reflink=1", image)
+        with _mounted("-o", "loop", image, on=memory / "shared") as shared:
+            yield shared
+
+
+class Replayed:
+    """What a device would hold, had the power gone at a point of its log."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is on it yet; *folder* is for it and for copies of it."""
+        self._device, self._copy, self._mount_point = (
+            folder / name for name in ("device", "copy", "mounted")
+        )
+        with self._device.open("wb") as file:
+            file.truncate(_DEVICE_BYTES)
+        self._file = self._device.open("r+b", buffering=0)
+
+    def close(self) -> None:
+        """Give it up."""
+        self._file.close()
+        self._device.unlink()
+
+    def take(self, entry: Entry) -> None:
+        """Take what an entry writes or discards."""
+        if entry.length and not entry.data:
+            words = ("--offset", str(entry.offset), "--length", str(entry.length))
+            run("fallocate", "--punch-hole", *words, self._device)
+        os.pwrite(self._file.fileno(), entry.data, entry.offset)
+
+    @contextmanager
+    def after_the_power_cut(self, what: str, file: str) -> Iterator[Path]:
+        """Give where to read: of a file system of type *what* the *file*, else the device."""
+        if what == "raw":
+            yield self._device
+            return
+        with self._copy.open("wb") as copy:
+            fcntl.ioctl(copy.fileno(), _FICLONE, self._file.fileno())
+        with _mounted("-t", what, "-o", "loop", self._copy, on=self._mount_point) as folder:
+            yield folder / file
+
+
+class Check:
+    """What was found of one cell."""
+
+    def __init__(self) -> None:
+        self.marks = 0
+        self.compared = 0
+        self.lost: list[str] = []
+        self._acknowledged: dict[int, tuple[int, bytes]] = {}
+        self._write = 0
+
+    def acknowledge(self, blocks: list[int]) -> None:
+        """From here on what was written to *blocks* has to be there."""
+        self.marks += 1
+        for block in blocks:
+            self._write += 1
+            self._acknowledged[block] = self._write, content(self._write, block)
+
+    def compare(self, mark: str, path: Path) -> None:
+        """Compare every acknowledged block with what is at *path*."""
+        with path.open("rb", buffering=0) as file:
+            for block, (write, data) in self._acknowledged.items():
+                self.compared += 1
+                if os.pread(file.fileno(), BLOCK_BYTES, block * BLOCK_BYTES) != data:
+                    self.lost.append(f"{mark}: block {block} is not that of write {write}")
+
+
+def checked(log: Path, replayed: Replayed, count: int, cell: dict[str, Any]) -> Check:
+    """Replay the log of a cell, and compare at each of *count* marks."""
+    check, what = Check(), cell["what"]
+    kind = what.partition("-")[0]
+    chosen = steps(count, grouped=cell["way"] == "group_flush", grows=what != "raw")
+    with log.open("rb") as file:
+        file.seek(cell["start"])
+        for entry in read_log(file):
+            if entry.mark is None:
+                replayed.take(entry)
+            elif entry.mark.startswith("step-"):
+                check.acknowledge(next(chosen))
+                try:
+                    with replayed.after_the_power_cut(kind, cell["file"]) as path:
+                        check.compare(entry.mark, path)
+                except (CannotError, OSError) as error:
+                    check.lost.append(f"{entry.mark}: {error}")
+    return check
+
+
+def main(log: str, folder: str, count: str) -> int:
+    """Check all cells."""
+    failed = False
+    for line in sys.stdin:
+        cell = json.loads(line)
+        with ExitStack() as stack:
+            place = Path(folder)
+            if cell["what"] != "raw":
+                place = stack.enter_context(sharing_in_memory(place))
+            replayed = Replayed(place)
+            stack.callback(replayed.close)
+            check = checked(Path(log), replayed, int(count), cell)
+        if check.marks != int(count):
+            check.lost.append(f"{check.marks} marks of {count} are in the log")
+        failed = failed or bool(check.lost)
+        found = {"marks": check.marks, "compared": check.compared, "lost": len(check.lost)}
+        print(json.dumps({**cell, **found, "shown": check.lost[:_MOST_SHOWN]}), flush=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

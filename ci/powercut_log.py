@@ -29,20 +29,22 @@ class Entry(NamedTuple):
     Attributes:
         mark: The text of a mark; of a write None.
         offset: Where it was written, in bytes.
-        data: What was written; of a discard zeros.
+        length: How many bytes were.
+        data: What was written; of a discard nothing.
         is_fua: It was written with FUA.
         is_flush: A flush came with it.
     """
 
     mark: str | None
     offset: int
+    length: int
     data: bytes
     is_fua: bool
     is_flush: bool
 
 
 def read_log(file: BinaryIO) -> Iterator[Entry]:
-    """Give the entries of the log that *file* holds from its start.
+    """Give the entries of the log that begins where *file* is.
 
     Raises:
         LogError: It is none, or ends in the middle.
@@ -50,7 +52,7 @@ def read_log(file: BinaryIO) -> Iterator[Entry]:
     magic, version, count, block_bytes = _SUPER.unpack(_exactly(file, _SUPER.size))
     if (magic, version) != (MAGIC, VERSION):
         raise LogError(f"no log of dm-log-writes: {magic:#x}, version {version}")
-    at = block_bytes
+    at = file.tell() - _SUPER.size + block_bytes
     for _ in range(count):
         file.seek(at)
         header = _exactly(file, block_bytes)
@@ -58,15 +60,13 @@ def read_log(file: BinaryIO) -> Iterator[Entry]:
         at += block_bytes
         if flags & _MARK:
             text = header[_ENTRY.size : _ENTRY.size + text_bytes]
-            yield Entry(text.decode("ascii", "replace").rstrip("\0"), 0, b"", False, False)
+            yield Entry(text.decode("ascii", "replace").rstrip("\0"), 0, 0, b"", False, False)
             continue
         length_bytes = length * block_bytes
-        if flags & _DISCARD:
-            data = bytes(length_bytes)
-        else:
-            data = _exactly(file, length_bytes)
-            at += length_bytes
-        yield Entry(None, sector * block_bytes, data, bool(flags & _FUA), bool(flags & _FLUSH))
+        data = b"" if flags & _DISCARD else _exactly(file, length_bytes)
+        at += len(data)
+        offset, is_fua, is_flush = sector * block_bytes, bool(flags & _FUA), bool(flags & _FLUSH)
+        yield Entry(None, offset, length_bytes, data, is_fua, is_flush)
 
 
 def _exactly(file: BinaryIO, length: int) -> bytes:

@@ -13,22 +13,22 @@ from collections.abc import Iterator
 BLOCK_BYTES = 4096
 REGION_BLOCKS = 256
 GROUP = 16
+SEED = 11
 _STAMP = struct.Struct("<QQ")
 
 Step = list[int]
 """Of one step, the blocks that are written, by number; durable together before the next step."""
 
 
-def steps(count: int, *, grouped: bool, grows: bool, seed: int) -> Iterator[Step]:
+def steps(count: int, *, grouped: bool, grows: bool) -> Iterator[Step]:
     """Give what is written in each of *count* steps.
 
     Args:
         count: Of steps, each acknowledged once.
         grouped: A step writes 16 blocks, else one.
         grows: Every second block lies behind the end of the file, else all in the region.
-        seed: Of the choice of blocks.
     """
-    chance, end = random.Random(seed), REGION_BLOCKS
+    chance, end = random.Random(SEED), REGION_BLOCKS
     for _ in range(count):
         blocks = chance.sample(range(REGION_BLOCKS), GROUP if grouped else 1)
         for number in range(len(blocks)):

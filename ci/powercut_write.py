@@ -1,20 +1,18 @@
 """Writes durably to what lies on dm-log-writes, and marks each acknowledgement in its log.
 
-Usage: powercut_write.py PATH LOGGED ENGINE WAY STEPS GROWS SEED
+Usage: powercut_write.py PATH LOGGED ENGINE WAY STEPS
 
-PATH is the device LOGGED (its name in /dev/mapper), or a file on it that is made. WAY is fua,
-write_then_flush or group_flush; none, which promises nothing, is there to see that the check can
-fail. Prints, as JSON, where the blocks of the file lie on the device.
+PATH is the device LOGGED (its name in /dev/mapper), or a file on it that is made and grows. WAY is
+fua, write_then_flush or group_flush; none, which promises nothing, is there to see that the check
+can fail.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import struct
 import sys
-from mmap import mmap
 
 from powercut_work import BLOCK_BYTES, GROUP, REGION_BLOCKS, content, steps
 
@@ -26,7 +24,6 @@ from fuaio.bench._work import Work
 # linux/dm-ioctl.h: struct dm_ioctl, and behind it struct dm_target_msg.
 _DM_IOCTL = struct.Struct("=3I7IQ128s129s7x")
 _DM_TARGET_MSG = 0xC138FD0E
-_FIEMAP = 0xC020660B  # linux/fs.h
 
 
 class Log:
@@ -44,7 +41,7 @@ class Log:
         fcntl.ioctl(self._control, _DM_TARGET_MSG, bytearray(head + message))
 
 
-def main(path: str, logged: str, engine: str, way: str, count: str, grows: str, seed: str) -> None:
+def main(path: str, logged: str, engine: str, way: str, count: str) -> None:
     """Write all steps."""
     is_file = not path.startswith("/dev/")
     region_bytes = REGION_BLOCKS * BLOCK_BYTES
@@ -57,7 +54,7 @@ def main(path: str, logged: str, engine: str, way: str, count: str, grows: str, 
     write = 0
     with _open(Order(work=work, engine=engine, way=Way(way), job=0), pool) as file:
         log.mark("begin")
-        chosen = steps(int(count), grouped=grouped, grows=grows == "1", seed=int(seed))
+        chosen = steps(int(count), grouped=grouped, grows=is_file)
         for step, blocks in enumerate(chosen):
             for place, block in enumerate(blocks):
                 write += 1
@@ -68,24 +65,10 @@ def main(path: str, logged: str, engine: str, way: str, count: str, grows: str, 
             else:
                 file.pwrite(pool[0], offsets[0], fua=way != Way.NONE)
             log.mark(f"step-{step}")
-    places = _places(path) if is_file else []
-    json.dump({"places": places, "writes": write}, sys.stdout)
 
 
 def _fill(memory: memoryview, place: int, data: bytes) -> None:
     memory[place * BLOCK_BYTES : (place + 1) * BLOCK_BYTES] = data
-
-
-def _places(path: str) -> list[tuple[int, int, int]]:
-    """Return the extents of a file: where in it, where on the device, how many bytes."""
-    most = 1 << 16
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        request = mmap(-1, 32 + 56 * most)
-        struct.pack_into("=QQIIII", request, 0, 0, (1 << 64) - 1, 0, 0, most, 0)
-        fcntl.ioctl(file.fileno(), _FIEMAP, request)
-    (found,) = struct.unpack_from("=I", request, 20)
-    return [struct.unpack_from("=QQQ", request, 32 + 56 * number) for number in range(found)]
 
 
 if __name__ == "__main__":

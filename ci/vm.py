@@ -16,20 +16,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from vm_broken import CELLS as BROKEN_CELLS
 from vm_broken import broken_wheel
 from vm_machine import CACHE, ROOT, SUITES, Result, VmError, boot, image_of, machine_folder, payload
 from vm_truth import Cell, count, lines, read_cells, right
 
-GUEST = sorted([*(ROOT / "ci").glob("guest_*.py"), *(ROOT / "ci").glob("powercut_*.py")])
+GUEST = sorted([*(ROOT / "ci").glob("guest_*.py"), *(ROOT / "ci").glob("powercut_w*.py")])
 ENGINES = ("io_uring", "linux_aio", "threads")
+LOGGED = ("raw", "ext4", "xfs", "btrfs", "btrfs-nodatacow")
 WAYS = ("fua", "write_then_flush", "group_flush")
 LIMIT_S = 1500.0
 LEAST_CELLS = 100
@@ -43,26 +49,29 @@ def wheel_of(given: str | None) -> Path:
     return next((ROOT / "build" / "wheels" / "dist").glob("*.whl"))
 
 
-def in_machine(suite: str, wheel: Path, command: str, limit_s: float) -> Result:
-    """Run a shell's *command* in a machine of *suite*."""
+@contextmanager
+def in_machine(
+    suite: str, wheel: Path, command: str, limit_s: float
+) -> Iterator[tuple[Result, Path]]:
+    """Run a shell's *command* in a machine of *suite*; give the folder with its disks too."""
     image = image_of(suite)
     with machine_folder() as folder:
         disk = folder / "payload.img"
         payload(wheel, image.python, GUEST, command, disk)
         result = boot(image, disk, folder, limit_s)
-        console = (folder / "console").read_text("utf-8", "replace")
-    (CACHE / f"{suite}.console").write_text(console)
-    return result
+        shutil.copyfile(folder / "console", CACHE / f"{suite}.console")
+        yield result, folder
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a command, and show what it says."""
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     command = shlex.join(words)
-    result = in_machine(arguments.suite, wheel_of(arguments.wheel), command, arguments.limit)
-    sys.stdout.write(result.output)
-    sys.stderr.write(result.errors)
-    return result.code
+    wheel = wheel_of(arguments.wheel)
+    with in_machine(arguments.suite, wheel, command, arguments.limit) as (result, _):
+        sys.stdout.write(result.output)
+        sys.stderr.write(result.errors)
+        return result.code
 
 
 def truth(arguments: argparse.Namespace) -> int:
@@ -73,11 +82,9 @@ def truth(arguments: argparse.Namespace) -> int:
     for suite in arguments.suite or SUITES:
         which = arguments.only or ["small" if arguments.small else "all"]
         command = shlex.join(["python3", "guest_truth.py", *which])
-        result = in_machine(suite, wheel, command, arguments.limit)
-        cells += read_cells(suite, result.output)
-        if result.code:
-            failed = True
-            print(f"{suite}: ended with {result.code}: {result.errors}", file=sys.stderr)
+        with in_machine(suite, wheel, command, arguments.limit) as (result, _):
+            cells += read_cells(suite, result.output)
+            failed = failed or not has_ended_well(suite, result)
     for line in lines(cells):
         print(line)
     print(f"\n{count(cells)}")
@@ -93,35 +100,58 @@ def is_enough(cells: Sequence[Cell], least: int) -> bool:
     return right(cells) >= least and not any(cell.result == "WRONG" for cell in cells)
 
 
+def has_ended_well(suite: str, result: Result) -> bool:
+    """Return whether the command ended with 0; say what it said if not."""
+    if result.code:
+        print(f"{suite}: ended with {result.code}: {result.errors}", file=sys.stderr)
+    return result.code == 0
+
+
 def powercut(arguments: argparse.Namespace) -> int:
     """Show what is left after power cuts."""
     wheel = broken_wheel() if arguments.broken else wheel_of(arguments.wheel)
-    suite = arguments.suite
+    suite, steps = arguments.suite, str(arguments.steps)
     chosen = arguments.only or (list(BROKEN_CELLS) if arguments.broken else [])
-    chosen = chosen or [
-        f"{engine}/{what}/{way}"
-        for what in ("raw", "ext4", "xfs")
-        for engine in ENGINES
-        for way in WAYS
-    ]
-    numbers = [str(arguments.steps), str(arguments.mounts)]
-    command = shlex.join(["python3", "guest_powercut.py", *numbers, *chosen])
-    result = in_machine(suite, wheel, command, arguments.limit)
-    rows = [json.loads(line) for line in result.output.splitlines()]
-    print("| on | engine | way | power cuts | mounted | blocks compared | lost |")
-    print("|---|---|---|---|---|---|---|")
+    chosen = chosen or ["/".join(words) for words in product(ENGINES, LOGGED, WAYS)]
+    command = shlex.join(["python3", "guest_powercut.py", steps, *chosen])
+    with in_machine(suite, wheel, command, arguments.limit) as (result, folder):
+        if not has_ended_well(suite, result):
+            return 1
+        rows = after_power_cuts(result.output.splitlines(), folder, steps)
+    print("| on | engine | way | power cuts | blocks compared | lost |")
+    print("|---|---|---|---|---|---|")
     for row in rows:
-        words = [row[name] for name in ("what", "engine", "way")]
-        found = [str(row.get(name, "?")) for name in ("marks", "mounts", "compared", "lost")]
-        print(f"| {' | '.join([*words, *found])} |")
-        if row["code"] and not arguments.broken:
-            print(f"{'/'.join(words)}: {row['errors']}", file=sys.stderr)
-    if result.code or len(rows) != len(chosen):
-        print(f"{suite}: ended with {result.code}: {result.errors}", file=sys.stderr)
+        names = ("what", "engine", "way", "marks", "compared", "lost")
+        print(f"| {' | '.join(str(row[name]) for name in names)} |")
+        if not arguments.broken:
+            for lost in row["shown"]:
+                print(f"{row['what']}/{row['engine']}/{row['way']}: {lost}", file=sys.stderr)
+    if len(rows) != len(chosen):
+        print(f"{len(rows)} cells of {len(chosen)} were checked", file=sys.stderr)
         return 1
-    if arguments.broken:  # what is broken must be found
-        return 0 if all(row.get("lost") for row in rows) else 1
-    return 1 if any(row["code"] for row in rows) else 0
+    lost = [bool(row["lost"]) for row in rows]
+    return 0 if (all(lost) if arguments.broken else not any(lost)) else 1
+
+
+def after_power_cuts(cells: Sequence[str], folder: Path, steps: str) -> list[dict[str, Any]]:
+    """Replay the logs in a machine's *folder*, by as many processes as there are processors."""
+    # What one mounts goes with it, and it goes with this process.
+    command = ["unshare", "--mount", "setpriv", "--pdeathsig", "KILL", sys.executable]
+    command += [str(ROOT / "ci" / "powercut_check.py"), str(folder / "log.img")]
+    processors = os.cpu_count() or 1
+    checks = []
+    for number in range(processors):
+        (place := folder / f"check-{number}").mkdir()
+        given, found = place.with_suffix(".cells"), place.with_suffix(".rows")
+        given.write_text("".join(f"{cell}\n" for cell in cells[number::processors]))
+        with given.open() as stdin, found.open("w") as stdout:
+            words = [*command, str(place), steps]
+            checks.append((subprocess.Popen(words, stdin=stdin, stdout=stdout), found))
+    rows: list[dict[str, Any]] = []
+    for check, found in checks:
+        check.wait()
+        rows += map(json.loads, found.read_text().splitlines())
+    return sorted(rows, key=lambda row: row["start"])
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
@@ -145,7 +175,6 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     cuts.add_argument("--suite", choices=SUITES, default=SUITES[0])
     cuts.add_argument("--only", action="append", metavar="ENGINE/WHAT/WAY", help="io_uring/raw/fua")
     cuts.add_argument("--steps", type=int, default=1000, help="power cuts of each cell")
-    cuts.add_argument("--mounts", type=int, default=10, help="after how many a file is read")
     cuts.add_argument(
         "--broken", action="store_true", help="with durable writes that are none: all must lose"
     )

@@ -26,9 +26,11 @@ PACKAGES = (
 )
 # As the guest sees them: by the serial number that each disk has.
 DISK_BYTES = 1 << 30
+LOG_BYTES = 64 << 30
 DISKS: Mapping[str, tuple[str, ...]] = {
     "nvme-a": ("nvme,drive={name},serial={name}",),
     "nvme-b": ("nvme,drive={name},serial={name}",),
+    "log": ("nvme,drive={name},serial={name}",),
     "virtio-wb": ("virtio-blk-pci,drive={name},serial={name},write-cache=on",),
     "virtio-wt": ("virtio-blk-pci,drive={name},serial={name},write-cache=off",),
     "scsi-fua": ("scsi-hd,drive={name},serial={name},dpofua=on,write-cache=on",),
@@ -168,7 +170,7 @@ def boot(image: Image, payload_disk: Path, folder: Path, limit_s: float) -> Resu
     for name, devices in DISKS.items():
         disk = folder / f"{name}.img"
         with disk.open("wb") as file:
-            file.truncate(DISK_BYTES)
+            file.truncate(LOG_BYTES if name == "log" else DISK_BYTES)
         command += _drive(name, disk, "cache=unsafe,discard=unmap")
         for device in devices:
             command += ["-device", device.format(name=name)]
