@@ -20,7 +20,7 @@ import msgspec
 from fuaio.bench._record import Result, Run
 from fuaio.bench._statistics import ratio
 
-ROUNDS, SECONDS = 5, 0.3
+ROUNDS, SECONDS = 9, 0.3
 RINGS = ("linux_aio", "io_uring")
 QEMU_ROWS = ((1, 1), (1, 16), (16, 1))
 ASYNCIO_PEERS = ("pyaio", "caio-linux", "caio-uring", "aiofile", "aiofiles", "asyncio-threads")
