@@ -55,7 +55,7 @@ def observe(path: str, *, destroy_data: bool = False) -> list[Fact]:
     """Write durably at *path*, and return the facts of the section observation.
 
     Args:
-        path: A folder, in which a scratch file without a name is made; of a file its folder; or a
+        path: A folder, in which a scratch file is made for that time; of a file its folder; or a
             block device that nothing uses.
         destroy_data: The start of the block device may be overwritten.
 

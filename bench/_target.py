@@ -62,11 +62,12 @@ class Target(NamedTuple):
 def scratch_file(
     folder: str, size_bytes: int, *, progress: Callable[[int], object] | None = None
 ) -> Iterator[Target]:
-    """Make a file without a name in *folder*, all of it written; it is gone with the block.
+    """Make a file in *folder*, all of it written; it is gone with the block.
 
-    btrfs leaves out most of what makes a write durable where a file has no name, since nobody can
-    find it after a crash (Linux fs/btrfs/tree-log.c, btrfs_log_inode_parent); f2fs does more than
-    for others (fs/f2fs/file.c, need_do_checkpoint). So but for ext2/3/4, XFS and memory it has one.
+    It has no name where that makes no difference. btrfs leaves out most of what makes a write
+    durable where a file has none, since nobody can find it after a crash (Linux
+    fs/btrfs/tree-log.c, btrfs_log_inode_parent); f2fs does more than for others
+    (fs/f2fs/file.c, need_do_checkpoint).
 
     Args:
         folder: On the disk that is to be measured.

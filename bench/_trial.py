@@ -54,7 +54,7 @@ def try_out(
     """Write durably at *path*, and return the facts of the section trial.
 
     Args:
-        path: A folder, in which a scratch file without a name is made; of a file its folder; or a
+        path: A folder, in which a scratch file is made for that time; of a file its folder; or a
             block device that nothing uses.
         seconds: How long each method writes, for its figures and again for its percentiles.
         destroy_data: The first MiB of the block device may be overwritten.

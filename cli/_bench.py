@@ -138,8 +138,8 @@ def command(
 ) -> int:
     """Measure what a durable write of 4096 bytes costs on the disk of PATH.
 
-    PATH is a folder, in which a scratch file is made that has no name, or with --destroy-data a
-    block device that nothing uses. An existing file is refused.
+    PATH is a folder, in which a scratch file is made for that time, or with --destroy-data a block
+    device that nothing uses. An existing file is refused.
 
     Compare figures of one run alone. With --output all samples are kept. Exits 1 where nothing
     could be measured.

@@ -70,7 +70,7 @@ def command(
     that survives a power cut (none), or unknown; and which layer decides that.
 
     Changes nothing, but for --observe and --trial: a ring, an AIO context and a memory file are
-    made for a moment. These two write to a scratch file that has no name. As root --observe sees
+    made for a moment. These two write to a scratch file of their own. As root --observe sees
     each request that goes to the disks by the kernel's tracepoints, else it counts flushes alone.
     """
     if macro_prefix and format_ != "macros":

@@ -24,9 +24,10 @@ from fuaio.probe import TargetError, escape, gather, render
 def command(format_: str, seconds: float, observe: bool, destroy_data: bool, path: str) -> int:
     """Write durably at PATH for a few seconds, and tell what each method costs.
 
-    PATH is a folder, in which a scratch file is made that has no name, or a file, which is left
-    alone and whose folder is taken; or with --destroy-data a block device that nothing uses, whose
-    first MiB is overwritten. `fuaio bench` measures longer and compares.
+    PATH is a folder, in which a scratch file is made for that time, or a file, which is left alone
+    and whose folder is taken; or with --destroy-data a block device that nothing uses, whose first
+    MiB is overwritten. Appends take no more than 1 GiB, or a tenth of the room that is free.
+    `fuaio bench` measures longer and compares.
     """
     report = gather([])
     try:
