@@ -19,7 +19,8 @@ WRITTEN = ("trial", "observation")
 def test_a_report_is_made_whatever_this_machine_can_do(fuaio: Fuaio) -> None:
     done = fuaio("report", "/")
     assert (done.returncode, done.stderr) == (0, b"")
-    names = [line.split()[0] for line in done.stdout.decode().splitlines()[2:]]
+    lines = done.stdout.decode().splitlines()[2:]
+    names = [line.split()[0] for line in lines if not line.startswith("# ")]
     assert sorted(names) == sorted(".".join(key) for key in KNOWN if key[0] not in WRITTEN)
 
 
@@ -50,13 +51,15 @@ def test_json_can_be_asked_again(fuaio: Fuaio) -> None:
     assert json.loads(report)["sections"].keys() == set(SECTIONS) - {"target", *WRITTEN}
 
 
-def test_with_a_path_the_last_line_says_what_durable_writes_come_down_to(
+def test_with_a_path_the_last_lines_say_what_durable_writes_come_down_to(
     fuaio: Fuaio, tmp_path: Path
 ) -> None:
     done = fuaio("report", "--section", "target", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == render(gather(["target"], target=str(tmp_path)), "text").encode()
-    assert done.stdout.splitlines()[-1].startswith(b"target.summary ")
+    overwrite, append = done.stdout.decode().splitlines()[-2:]
+    assert overwrite.startswith(f"# An overwrite at {tmp_path} is ")
+    assert append.startswith(f"# An append at {tmp_path} is ")
 
 
 def test_what_is_observed_stands_beside_what_was_foretold(fuaio: Fuaio, scratch: Path) -> None:
