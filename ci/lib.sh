@@ -27,6 +27,14 @@ fail() { # STATUS MESSAGE...
   exit "$status"
 }
 
+# Prints the comment that a script begins with, and ends, if that is what was asked for.
+help_if_asked() { # ARGUMENT OF THE SCRIPT...
+  if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+    exit
+  fi
+}
+
 # Runs a program that asks the kernel for engines while no test changes a sysctl. pytest does so itself.
 undisturbed() { python "$root/tests/support/machine_lock.py" "$@"; }
 
