@@ -6,9 +6,10 @@ CELLS are lines of guest_powercut.py, whose logs are in the file LOG. A log is r
 entry into a file of memory. At each step's mark a file system on it is mounted, with all that it
 does after a power cut, and every block that was acknowledged until then compared; of a raw device
 the blocks are compared as they are. What a mount mends is not to be replayed upon, so what is
-mounted is a copy, which shares what it does not change. All of it is mounted below FOLDER, which is
-empty before and after; with unshare --mount also if this is killed. Prints a line of JSON for each
-cell; exits 1 if anything was not there.
+mounted is a copy, which shares what it does not change. All of it is mounted on FOLDER and below;
+with unshare --mount it is gone too if this is killed. Nobody may remove FOLDER meanwhile: the
+kernel then keeps together what is mounted in it, and a loop device in between for ever. Prints a
+line of JSON for each cell; exits 1 if anything was not there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from guest_devices import CannotError, run
@@ -46,13 +48,16 @@ def _mounted(*words: str | Path, on: Path) -> Iterator[Path]:
 @contextmanager
 def sharing_in_memory(folder: Path) -> Iterator[Path]:
     """A file system in memory in which a copy of a file shares what it has in common with it."""
-    with _mounted("-t", "tmpfs", "tmpfs", on=folder / "memory") as memory:
-        image = memory / "image"
+    run("mount", "-t", "tmpfs", "tmpfs", folder)
+    try:
+        image = folder / "image"
         with image.open("wb") as file:
             file.truncate(_SHARED_BYTES)
         run("mkfs.xfs", "-q", "-m", "reflink=1", image)
-        with _mounted("-o", "loop", image, on=memory / "shared") as shared:
+        with _mounted("-o", "loop", image, on=folder / "shared") as shared:
             yield shared
+    finally:
+        run("umount", folder)
 
 
 class Replayed:
@@ -143,9 +148,10 @@ def main(log: str, folder: str, count: str) -> int:
     for line in sys.stdin:
         cell = json.loads(line)
         with ExitStack() as stack:
-            place = Path(folder)
-            if cell["what"] != "raw":
-                place = stack.enter_context(sharing_in_memory(place))
+            if cell["what"] == "raw":
+                place = Path(stack.enter_context(TemporaryDirectory()))
+            else:
+                place = stack.enter_context(sharing_in_memory(Path(folder)))
             replayed = Replayed(place)
             stack.callback(replayed.close)
             check = checked(Path(log), replayed, int(count), cell)
