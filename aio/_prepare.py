@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from fuaio.aio._open import sync_with_folder
@@ -50,10 +52,23 @@ def prepare(
         os.close(fd)
 
 
+def _require_room(fd: int, size_bytes: int) -> None:
+    """Refuse what cannot fit, so that a slip of the pen does not fill a disk first."""
+    file_system = os.fstatvfs(fd)
+    is_told = stat.S_ISREG(os.fstat(fd).st_mode) and file_system.f_blocks > 0
+    if is_told and size_bytes > file_system.f_bfree * file_system.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def fill(
     fd: int, size_bytes: int, *, byte: int = 0, progress: Callable[[int], object] | None = None
 ) -> None:
-    """Write *byte* into the first *size_bytes* of *fd*; nothing is flushed."""
+    """Write *byte* into the first *size_bytes* of *fd*; nothing is flushed.
+
+    Raises:
+        OSError: The kernel's; ``ENOSPC`` before anything is written where there is no room for it.
+    """
+    _require_room(fd, size_bytes)
     piece = bytes([byte]) * min(_PIECE, size_bytes)
     offset = 0
     while offset < size_bytes:

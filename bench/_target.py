@@ -130,14 +130,14 @@ def block_device(
         if loops := _loops_over(fd):
             raise TargetError(f"{device} is what {' and '.join(loops)} is made of; free it first")
         size = os.lseek(fd, 0, os.SEEK_END)
+        if size_bytes > size:
+            raise TargetError(f"{device} has {size} bytes, fewer than the region's {size_bytes}")
         if not destroy_data:
             raise TargetError(
                 f"{device} is a block device of {size} bytes, on which there is "
                 f"{_what_is_on(fd)}; measuring overwrites its first {size_bytes} bytes: "
                 "--destroy-data allows that"
             )
-        if size_bytes > size:
-            raise TargetError(f"{device} has {size} bytes, fewer than the region's {size_bytes}")
         _fill_durably(fd, device, size_bytes, progress)
         yield Target(device, os.path.realpath(device), size_bytes, "", device_below(fd))
     finally:

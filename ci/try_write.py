@@ -68,6 +68,7 @@ def main(folder: str) -> int:
     except OSError as error:
         print(f"{folder}: no scratch file can be made there: {error.strerror}", file=sys.stderr)
         return 2
+    print("can_fua: how an engine asks the kernel; what becomes of it here is told above.")
     print(f"{'engine':10} {'file':9} {'can_fua':9} {'bytes':>6} read back")
     results = [
         try_engine(descriptor, engine, direct=direct)

@@ -28,6 +28,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from guest_devices import DEVICES, FILE_SYSTEMS
 from vm_broken import CELLS as BROKEN_CELLS
 from vm_broken import broken_wheel
 from vm_machine import CACHE, ROOT, SUITES, Result, VmError, boot, image_of, machine_folder, payload
@@ -77,6 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def truth(arguments: argparse.Namespace) -> int:
     """Show the truth table."""
+    for cell in arguments.only or ():
+        device, _, kind = cell.partition("/")
+        if device not in DEVICES or kind not in FILE_SYSTEMS:
+            raise VmError(f"{cell} is no DEVICE/FILE_SYSTEM such as nvme/xfs")
     wheel = wheel_of(arguments.wheel)
     cells = []
     failed = False
@@ -110,10 +115,15 @@ def has_ended_well(suite: str, result: Result) -> bool:
 
 def powercut(arguments: argparse.Namespace) -> int:
     """Show what is left after power cuts."""
-    wheel = broken_wheel() if arguments.broken else wheel_of(arguments.wheel)
     suite, steps = arguments.suite, str(arguments.steps)
+    if arguments.steps < 1:
+        raise VmError("--steps has to be 1 at least, or nothing would be looked at")
     chosen = arguments.only or (list(BROKEN_CELLS) if arguments.broken else [])
+    for cell in chosen:
+        if cell not in map("/".join, product(ENGINES, LOGGED, (*WAYS, "none"))):
+            raise VmError(f"{cell} is no ENGINE/WHAT/WAY such as io_uring/ext4/fua")
     chosen = chosen or ["/".join(words) for words in product(ENGINES, LOGGED, WAYS)]
+    wheel = broken_wheel() if arguments.broken else wheel_of(arguments.wheel)
     command = shlex.join(["python3", "guest_powercut.py", steps, *chosen])
     with in_machine(suite, wheel, command, arguments.limit) as (result, folder):
         if not has_ended_well(suite, result):
@@ -176,7 +186,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     cuts = commands.add_parser("powercut")
     cuts.add_argument("--suite", choices=SUITES, default=SUITES[0])
     cuts.add_argument("--only", action="append", metavar="ENGINE/WHAT/WAY", help="io_uring/raw/fua")
-    cuts.add_argument("--steps", type=int, default=1000, help="power cuts of each cell")
+    cuts.add_argument("--steps", type=int, default=1000, help="power cuts of each cell, 1 or more")
     cuts.add_argument(
         "--broken", action="store_true", help="with durable writes that are none: all must lose"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 import sys
@@ -33,17 +32,11 @@ from fuaio.bench import (
     scratch_file,
 )
 from fuaio.bench._plot import require_plots
-from fuaio.cli._output import tell
+from fuaio.cli._output import number, tell
 from fuaio.cli._size import Size
 from fuaio.probe import ENGINES
 
 ROWS = {"qemu": QEMU, "depths": DEPTHS, "all": tuple(dict.fromkeys((*QEMU, *DEPTHS)))}
-
-
-def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if math.isnan(value):  # which is in every range
-        raise click.BadParameter("nan is no number of seconds", ctx, param)
-    return value
 
 
 @click.command()
@@ -86,7 +79,7 @@ def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
 @click.option(
     "--seconds",
     type=click.FloatRange(0.001, 3600),
-    callback=_number,
+    callback=number,
     default=0.2,
     show_default=True,
     help="How long each measures in a round.",

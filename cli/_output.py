@@ -1,8 +1,9 @@
-"""Where commands write what they were asked to tell, and in which form."""
+"""What commands have in common: options, and where they write what they were asked to tell."""
 
 from __future__ import annotations
 
 import errno
+import math
 import sys
 
 import click
@@ -17,6 +18,13 @@ format_option = click.option(
     show_default=True,
     help="How to show it.",
 )
+
+
+def number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse nan, which is in every range."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds", ctx, param)
+    return value
 
 
 def tell(text: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from io import StringIO
 
 import click
 
@@ -20,9 +22,12 @@ def command(path: str, size_bytes: int) -> int:
     Only the overwrite of a block that was written before can be FUA on a file system; in this file
     every write is one. A PATH that exists is refused.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # half a file is taken away
     try:
         # On standard error, and seen on a terminal alone.
-        with click.progressbar(length=size_bytes, label="writing", file=sys.stderr) as bar:
+        with click.progressbar(
+            length=size_bytes, label="writing", file=sys.stderr or StringIO()
+        ) as bar:
             prepare(path, size_bytes, progress=bar.update)
     except FileExistsError:
         raise click.ClickException(

@@ -24,7 +24,7 @@ def add_trial(report: Report, path: str, *, seconds: float = 0.2, destroy_data: 
 
     with ExitStack() as stack:
         done = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             bar = click.progressbar(length=turns(), label="writing", file=sys.stderr)
             done = partial(stack.enter_context(bar).update, 1)
         report.sections["trial"] = try_out(

@@ -254,6 +254,8 @@ def _passes_on(block: Block) -> bool:
 
 def _of_loop(block: Block, cache: str) -> Verdict:
     name, file = block.name, block.behind
+    if block.setting("loop/backing_file") is None:
+        return unknown(name, "not-there", f"no file is attached to {name}")
     if file is None:
         return unknown(name, "not-there", f"the file behind {name} is not seen from here")
     direct = block.setting("loop/dio") == "1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,26 @@ def test_a_folder_that_is_not_there_is_said(fuaio: Fuaio, scratch: Path) -> None
     done = fuaio("prepare", str(scratch / "no" / "file"), "--size", "4096")
     assert done.returncode == 2
     assert b"No such file or directory" in done.stderr
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_written(fuaio: Fuaio, scratch: Path) -> None:
+    done = fuaio("prepare", str(scratch / "file"), "--size", "100T")
+    assert done.returncode == 2
+    assert b"No space left on device" in done.stderr
+    assert list(scratch.iterdir()) == []
+
+
+PREPARES = """
+import os, signal, sys
+from fuaio.aio import _prepare
+from fuaio.cli import _entry
+_prepare.sync_with_folder = lambda fd, path: os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(_entry.main())
+"""
+
+
+def test_one_who_is_ended_leaves_no_file_that_looks_whole(scratch: Path) -> None:
+    words = [sys.executable, "-c", PREPARES, "prepare", str(scratch / "file"), "--size", "1M"]
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert done.returncode == 130
+    assert list(scratch.iterdir()) == []

@@ -84,6 +84,12 @@ def test_a_trial_is_a_section_too_and_a_command(fuaio: Fuaio, scratch: Path) -> 
     assert report.facts()["trial", "threads_overwrite_ns"].state == "yes"
 
 
+def test_a_number_of_seconds_that_is_none_is_refused(fuaio: Fuaio, scratch: Path) -> None:
+    done = fuaio("trial", "--seconds", "nan", str(scratch))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"nan is no number of seconds" in done.stderr
+
+
 @pytest.mark.root
 def test_a_device_is_observed_only_with_the_leave_to_destroy(
     fuaio: Fuaio, loop_device: LoopDevices
