@@ -94,8 +94,8 @@ static bool is_told(int fd, int flags, const struct statfs *fs, bool block_devic
 }
 
 /* Of an asynchronous direct write with RWF_DSYNC, btrfs writes now and then the data alone, with
- * FUA on a disk that has it, and not the log by which they are found (seen at the disk: Linux 6.1,
- * 6.12). What is not known to do otherwise may do so too, or be a layer over btrfs. */
+ * FUA on a disk that has it, and not the log by which they are found (lost in power cuts: Linux 6.1;
+ * nodatacow files up to 7.2). What is not known to do otherwise may do so too, or be a layer over btrfs. */
 static bool is_flag_in_doubt(unsigned long magic)
 {
 	return magic != MAGIC_EXT4 && magic != MAGIC_XFS && magic != MAGIC_TMPFS && magic != MAGIC_RAMFS;

@@ -7,7 +7,7 @@ Facts:
   and a flush (Linux fs/iomap/direct-io.c, iomap_dio_bio_iter; fs/ext4/file.c). Mounted ``sync``
   they do the same.
 - btrfs calls fsync behind a synchronous write. Of some asynchronous ones, on a disk that takes
-  FUA, it wrote the data with FUA and left out fsync (seen: Linux 6.1; 6.12 for nodatacow).
+  FUA, it wrote the data with FUA and left out fsync (seen: Linux 6.1; nodatacow up to 7.2).
 - overlayfs hands the write to the upper file system; mounted ``volatile`` it drops the promise.
 - The block layer drops FUA and flushes where the device has no volatile cache, as it knows, and
   makes a write and a flush of FUA where the device has only flushes (Linux block/blk-flush.c).
