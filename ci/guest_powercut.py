@@ -15,9 +15,9 @@ import sys
 from contextlib import ExitStack
 
 from guest_devices import FILE_SYSTEMS, MOUNT_POINT, by_serial, load, mapping, run
+from powercut_work import DEVICE_BYTES
 
 SECTOR_BYTES = 512
-DEVICE_SECTORS = 400 * 2048  # the least that XFS takes, and some
 LOG_SECTORS = 1024 * 2048  # of one cell
 
 
@@ -28,7 +28,7 @@ def write(number: int, steps: str, engine: str, what: str, way: str) -> dict[str
     with ExitStack() as stack:
         table = f"0 {LOG_SECTORS} linear {by_serial('log')} {start}"
         log = stack.enter_context(mapping("log", table))
-        table = f"0 {DEVICE_SECTORS} log-writes {data} {log}"
+        table = f"0 {DEVICE_BYTES // SECTOR_BYTES} log-writes {data} {log}"
         logged = stack.enter_context(mapping("logged", table))
         # What makes the file system is in the log too.
         place = stack.enter_context(FILE_SYSTEMS[what](logged))

@@ -26,22 +26,23 @@ from typing import Any
 
 from guest_devices import CannotError, run
 from powercut_log import Entry, read_log
-from powercut_work import BLOCK_BYTES, content, steps
+from powercut_work import BLOCK_BYTES, DEVICE_BYTES, content, steps
 
 _MOST_SHOWN = 5
 _FICLONE = 0x40049409  # linux/fs.h
-_DEVICE_BYTES = 400 << 20  # of what was logged
 _SHARED_BYTES = 4 << 30  # for it, and what a copy changes
 
 
 @contextmanager
 def _mounted(*words: str | Path, on: Path) -> Iterator[Path]:
     on.mkdir()
-    run("mount", *words, on)
     try:
-        yield on
+        run("mount", *words, on)
+        try:
+            yield on
+        finally:
+            run("umount", on)
     finally:
-        run("umount", on)
         on.rmdir()
 
 
@@ -69,7 +70,7 @@ class Replayed:
             folder / name for name in ("device", "copy", "mounted")
         )
         with self._device.open("wb") as file:
-            file.truncate(_DEVICE_BYTES)
+            file.truncate(DEVICE_BYTES)
         self._file = self._device.open("r+b", buffering=0)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 BLOCK_BYTES = 4096
+DEVICE_BYTES = 400 << 20  # of what is logged; the least that XFS takes, and some
 REGION_BLOCKS = 256
 GROUP = 16
 SEED = 11

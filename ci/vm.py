@@ -34,7 +34,10 @@ from vm_broken import broken_wheel
 from vm_machine import CACHE, ROOT, SUITES, Result, VmError, boot, image_of, machine_folder, payload
 from vm_truth import Cell, count, lines, read_cells, right
 
-GUEST = sorted([*(ROOT / "ci").glob("guest_*.py"), *(ROOT / "ci").glob("powercut_w*.py")])
+GUEST = [
+    *sorted((ROOT / "ci").glob("guest_*.py")),
+    *(ROOT / "ci" / name for name in ("powercut_work.py", "powercut_write.py")),
+]
 ENGINES = ("io_uring", "linux_aio", "threads")
 LOGGED = ("raw", "ext4", "xfs", "btrfs", "btrfs-nodatacow")
 WAYS = ("fua", "write_then_flush", "group_flush")
