@@ -32,7 +32,7 @@ from fuaio.bench import (
     scratch_file,
 )
 from fuaio.bench._plot import require_plots
-from fuaio.cli._output import number, tell
+from fuaio.cli._output import require_number, tell
 from fuaio.cli._size import Size
 from fuaio.probe import ENGINES
 
@@ -79,7 +79,7 @@ ROWS = {"qemu": QEMU, "depths": DEPTHS, "all": tuple(dict.fromkeys((*QEMU, *DEPT
 @click.option(
     "--seconds",
     type=click.FloatRange(0.001, 3600),
-    callback=number,
+    callback=require_number,
     default=0.2,
     show_default=True,
     help="How long each measures in a round.",

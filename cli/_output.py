@@ -20,7 +20,7 @@ format_option = click.option(
 )
 
 
-def number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+def require_number(ctx: click.Context, param: click.Parameter, value: float) -> float:
     """Refuse nan, which is in every range."""
     if math.isnan(value):
         raise click.BadParameter("nan is no number of seconds", ctx, param)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fuaio.cli._output import format_option, number, tell
+from fuaio.cli._output import format_option, require_number, tell
 from fuaio.cli._writing import add_observation, add_trial
 from fuaio.probe import TargetError, escape, gather, render
 
@@ -14,7 +14,7 @@ from fuaio.probe import TargetError, escape, gather, render
 @click.option(
     "--seconds",
     type=click.FloatRange(0.001, 60),
-    callback=number,
+    callback=require_number,
     default=0.2,
     show_default=True,
     help="How long each method writes, for its cost and again for its percentiles.",

@@ -89,13 +89,14 @@ def test_a_device_is_filled_over_the_region_and_no_further(loop_device: LoopDevi
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("destroy_data", [False, True])
 def test_a_region_beyond_the_device_is_refused_before_anything_is_written(
-    loop_device: LoopDevices,
+    loop_device: LoopDevices, destroy_data: bool
 ) -> None:
     device = loop_device(size_bytes=SIZE)
     with (
         pytest.raises(TargetError, match="fewer than the region"),
-        block_device(str(device), 2 * SIZE, destroy_data=True),
+        block_device(str(device), 2 * SIZE, destroy_data=destroy_data),
     ):
         pass
     with device.open("rb") as file:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
-from vm import is_enough
+import vm
+from vm import is_enough, main
 from vm_truth import Cell, count, lines, read_cells
 
 HEAD = {"kernel": "6.1.0-50-cloud-amd64", "device": "nvme", "kind": "ext4"}
@@ -90,3 +92,22 @@ def test_a_table_that_compares_too_little_fails(
     cells: list[Cell], least: int, enough: bool
 ) -> None:
     assert is_enough(cells, least) == enough
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("powercut", "--steps", "0"),
+        ("powercut", "--only", "io_uring/ext4"),
+        ("powercut", "--only", "io_uring/ext4/fua/more"),
+        ("truth", "--only", "nvme"),
+        ("truth", "--only", "nvme/ntfs"),
+    ],
+)
+def test_what_would_test_nothing_is_refused_before_anything_is_built(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vm, "wheel_of", lambda given: pytest.fail("built"))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("ci/vm: ")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
-from command import Fuaio
+from command import COMMAND, Fuaio
 from fixtures_root import LoopDevices
 from machine_trees import MachineTree
 
@@ -82,6 +83,14 @@ def test_a_trial_is_a_section_too_and_a_command(fuaio: Fuaio, scratch: Path) -> 
     report = decode_report(done.stdout)
     assert list(report.sections) == ["trial", "observation"]
     assert report.facts()["trial", "threads_overwrite_ns"].state == "yes"
+
+
+def test_a_trial_needs_no_standard_error(scratch: Path) -> None:
+    words = [*COMMAND, "trial", "--seconds=0.001", str(scratch)]
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+    assert b"trial.threads_overwrite_ns" in done.stdout
 
 
 def test_a_number_of_seconds_that_is_none_is_refused(fuaio: Fuaio, scratch: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import block_devices
 import pytest
 from machine_trees import WRITE_BACK, MachineTree, unpack
+from needs import need_command
 
 from fuaio.probe import Fact, TargetError, gather, parse_requirement
 
@@ -116,11 +117,14 @@ def test_a_journal_on_another_device_is_seen(
 ) -> None:
     data, journal = loop_device(400 << 20), loop_device(64 << 20)
     if kind == "ext4":
-        commands = [["mkfs.ext4", "-q", "-b", "4096", "-O", "journal_dev", str(journal)]]
-        commands += [["mkfs.ext4", "-q", "-b", "4096", "-J", f"device={journal}", str(data)]]
+        make = need_command("mkfs.ext4", "e2fsprogs")
+        commands = [[make, "-q", "-b", "4096", "-O", "journal_dev", str(journal)]]
+        commands += [[make, "-q", "-b", "4096", "-J", f"device={journal}", str(data)]]
         options = "nosuid,nodev"
     else:
-        commands = [["mkfs.xfs", "-q", "-l", f"logdev={journal}", str(data)]]
+        commands = [
+            [need_command("mkfs.xfs", "xfsprogs"), "-q", "-l", f"logdev={journal}", str(data)]
+        ]
         options = f"nosuid,nodev,logdev={journal}"
     for command in commands:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)

@@ -384,6 +384,13 @@ def test_a_loop_device_is_no_better_than_its_file(
     assert verdicts(machine)[0] == expected
 
 
+def test_of_a_loop_device_that_nobody_uses_it_is_said(machine: MachineTree) -> None:
+    machine.disk("loop3", "7:3", WRITE_BACK)
+    assert facts(machine, "/dev/loop3")["overwrite"].detail == (
+        "loop loop3: no file is attached to loop3"
+    )
+
+
 def test_a_loop_device_that_hides_nothing_needs_no_flush(machine: MachineTree) -> None:
     machine.disk("sda", "8:0", WRITE_THROUGH)
     machine.mount("/", "ext4", "8:0")
