@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from guest_devices import DEVICES, FILE_SYSTEMS
+from vm_broken import BROKEN, broken_wheel
 from vm_broken import CELLS as BROKEN_CELLS
-from vm_broken import broken_wheel
 from vm_machine import CACHE, ROOT, SUITES, Result, VmError, boot, image_of, machine_folder, payload
 from vm_truth import Cell, count, lines, read_cells, right
 
@@ -121,12 +121,13 @@ def powercut(arguments: argparse.Namespace) -> int:
     suite, steps = arguments.suite, str(arguments.steps)
     if arguments.steps < 1:
         raise VmError("--steps has to be 1 at least, or nothing would be looked at")
-    chosen = arguments.only or (list(BROKEN_CELLS) if arguments.broken else [])
+    is_broken = arguments.broken is not None
+    chosen = arguments.only or (list(BROKEN_CELLS) if is_broken else [])
     for cell in chosen:
         if cell not in map("/".join, product(ENGINES, LOGGED, (*WAYS, "none"))):
             raise VmError(f"{cell} is no ENGINE/WHAT/WAY such as io_uring/ext4/fua")
     chosen = chosen or ["/".join(words) for words in product(ENGINES, LOGGED, WAYS)]
-    wheel = broken_wheel() if arguments.broken else wheel_of(arguments.wheel)
+    wheel = broken_wheel(arguments.broken or BROKEN) if is_broken else wheel_of(arguments.wheel)
     command = shlex.join(["python3", "guest_powercut.py", steps, *chosen])
     with in_machine(suite, wheel, command, arguments.limit) as (result, folder):
         if not has_ended_well(suite, result):
@@ -137,14 +138,14 @@ def powercut(arguments: argparse.Namespace) -> int:
     for row in rows:
         names = ("what", "engine", "way", "marks", "compared", "lost")
         print(f"| {' | '.join(str(row[name]) for name in names)} |")
-        if not arguments.broken:
+        if not is_broken:
             for lost in row["shown"]:
                 print(f"{row['what']}/{row['engine']}/{row['way']}: {lost}", file=sys.stderr)
     if len(rows) != len(chosen):
         print(f"{len(rows)} cells of {len(chosen)} were checked", file=sys.stderr)
         return 1
     lost = [bool(row["lost"]) for row in rows]
-    return 0 if (all(lost) if arguments.broken else not any(lost)) else 1
+    return 0 if (all(lost) if is_broken else not any(lost)) else 1
 
 
 def after_power_cuts(cells: Sequence[str], folder: Path, steps: str) -> list[dict[str, Any]]:
@@ -191,7 +192,11 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     cuts.add_argument("--only", action="append", metavar="ENGINE/WHAT/WAY", help="io_uring/raw/fua")
     cuts.add_argument("--steps", type=int, default=1000, help="power cuts of each cell, 1 or more")
     cuts.add_argument(
-        "--broken", action="store_true", help="with durable writes that are none: all must lose"
+        "--broken",
+        nargs="*",
+        metavar="NAME",
+        help="of a build with these entries of ci/mutations.toml, else with those that leave no "
+        "durable write: all must lose",
     )
     cuts.set_defaults(do=powercut)
     for command in (runner, table, cuts):

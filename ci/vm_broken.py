@@ -1,4 +1,4 @@
-"""A wheel whose durable writes are none, to see that a check can fail."""
+"""A wheel in which a rule of durable writes is broken, to see that a check can fail."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm_machine import CACHE, ROOT, VmError
@@ -27,8 +28,13 @@ CELLS = (
 )
 
 
-def broken_wheel() -> Path:
-    """Build the wheel from a copy of the source, and return it."""
+def broken_wheel(names: Sequence[str]) -> Path:
+    """Build the wheel from a copy of the source with these mutations, and return it."""
+    table = tomllib.loads((ROOT / "ci" / "mutations.toml").read_text(encoding="utf-8"))
+    known = {mutation["name"]: mutation for mutation in table["mutation"]}
+    for name in names:
+        if name not in known:
+            raise VmError(f"ci/mutations.toml has no {name!r}")
     source, wheels = CACHE / "broken", CACHE / "broken-wheels"
     kept = source / "build"  # what its tools were installed into
     for entry in source.iterdir() if source.is_dir() else ():
@@ -37,9 +43,7 @@ def broken_wheel() -> Path:
     shutil.copytree(
         ROOT, source, ignore=shutil.ignore_patterns("build", ".git"), dirs_exist_ok=True
     )
-    table = tomllib.loads((ROOT / "ci" / "mutations.toml").read_text(encoding="utf-8"))
-    known = {mutation["name"]: mutation for mutation in table["mutation"]}
-    for name in BROKEN:
+    for name in names:
         _apply(source / known[name]["file"], known[name]["old"], known[name]["new"])
     command = ["bash", str(source / "ci" / "wheels"), "build"]
     env = {**os.environ, "FUAIO_WHEELS": str(wheels)}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from block_devices import mounted
@@ -25,11 +26,15 @@ from fuaio.aio import (
     ClosedError,
     File,
     Fua,
+    _open,
     aligned_buffer,
     laio_has_fua,
     luring_has_fua,
     open_file,
 )
+
+if TYPE_CHECKING:
+    from fuaio.aio._core import CData
 
 DIRECT = pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
 
@@ -258,6 +263,21 @@ def test_where_an_asynchronous_flag_is_in_doubt_only_threads_use_it_with_o_direc
         native = helper_is_there(engine) and (engine == "threads" or not direct)
         assert file.can_fua is (Fua.NATIVE if native else Fua.EMULATED)
         assert file.pwrite(aligned_buffer(4096), 0, fua=True) == 4096
+
+
+def test_a_flag_in_doubt_is_not_sent_by_an_asynchronous_engine(
+    scratch: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_doubt(opened: _open.Opened) -> CData:
+        facts = ask(opened)
+        facts.flag_in_doubt = True
+        return facts
+
+    ask = _open.ask
+    monkeypatch.setattr(_open, "ask", in_doubt)
+    with open_file(scratch / "file", "x+", engine=engine, direct=True) as file:
+        native = engine == "threads" and helper_is_there(engine)
+        assert file.can_fua is (Fua.NATIVE if native else Fua.EMULATED)
 
 
 def test_fua_is_a_word_that_prints_as_such() -> None:
